@@ -1,0 +1,65 @@
+//! The client contract as values: requests, responses, etcd's errors, and the pure functions that any thread may run.
+
+pub mod read;
+mod status;
+pub mod validate;
+
+pub use status::{Code, Status};
+
+use crate::proto::etcdserverpb as pb;
+
+/// A client's request.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each variant is the etcd request of that name")]
+pub enum Request {
+    Range(pb::RangeRequest),
+    Put(pb::PutRequest),
+    DeleteRange(pb::DeleteRangeRequest),
+    Txn(pb::TxnRequest),
+    Compact(pb::CompactionRequest),
+    LeaseGrant(pb::LeaseGrantRequest),
+    LeaseRevoke(pb::LeaseRevokeRequest),
+    LeaseKeepAlive(pb::LeaseKeepAliveRequest),
+    LeaseTimeToLive(pb::LeaseTimeToLiveRequest),
+    LeaseLeases(pb::LeaseLeasesRequest),
+    MemberList(pb::MemberListRequest),
+    Status(pb::StatusRequest),
+}
+
+/// The answer to a request of the same name.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each variant is the etcd response of that name")]
+pub enum Response {
+    Range(pb::RangeResponse),
+    Put(pb::PutResponse),
+    DeleteRange(pb::DeleteRangeResponse),
+    Txn(pb::TxnResponse),
+    Compact(pb::CompactionResponse),
+    LeaseGrant(pb::LeaseGrantResponse),
+    LeaseRevoke(pb::LeaseRevokeResponse),
+    LeaseKeepAlive(pb::LeaseKeepAliveResponse),
+    LeaseTimeToLive(pb::LeaseTimeToLiveResponse),
+    LeaseLeases(pb::LeaseLeasesResponse),
+    MemberList(pb::MemberListResponse),
+    Status(pb::StatusResponse),
+}
+
+/// A request that is answered from a view.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReadRequest {
+    /// Keys and values.
+    Range(pb::RangeRequest),
+    /// A transaction that only reads (contract, section 1.1).
+    Txn(pb::TxnRequest),
+    /// All leases.
+    LeaseLeases,
+    /// A lease's keys and times; the remaining time comes from the leader's clock.
+    LeaseTimeToLive {
+        /// What the client asked.
+        request: pb::LeaseTimeToLiveRequest,
+        /// Whole seconds left by the leader's clock; −1 if the lease is unknown there.
+        remaining_ttl_s: i64,
+    },
+    /// The members.
+    MemberList,
+}

@@ -1,0 +1,1 @@
+//! Checks of a request that need no store; the proposer makes them before anything enters the log.

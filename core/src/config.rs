@@ -1,0 +1,110 @@
+//! What a node is told when it is opened.
+
+use std::time::Duration;
+
+use crate::types::{ClusterId, NodeId};
+
+/// A founding member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id, computed as etcd computes it (contract, section 1.4), or given by the simulator.
+    pub id: NodeId,
+    /// Its name, as `--name` gives it.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+}
+
+/// The configuration of one node. Every limit is here, so that a simulation can draw each of them.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The cluster that the data directory must belong to.
+    pub cluster_id: ClusterId,
+    /// This member's id; must be one of `members`.
+    pub node_id: NodeId,
+    /// The founding members, the same list on each of them, in any order.
+    pub members: Vec<Member>,
+    /// Where clients reach this member; published through the log.
+    pub client_urls: Vec<String>,
+    /// Where all draws of this node come from.
+    pub seed: u64,
+
+    /// Between two heartbeats of a leader; also the length of a Raft tick.
+    pub heartbeat_interval: Duration,
+    /// After how long without a leader a follower campaigns, at least; at most twice that.
+    pub election_timeout: Duration,
+
+    /// Segments of the write-ahead log are cut when they have grown to this many bytes.
+    pub wal_segment_bytes: u64,
+    /// How many writes of the log may be on their way to the disk at once.
+    pub wal_writes_in_flight_max: usize,
+    /// One write of the log carries at most about this many bytes.
+    pub wal_write_bytes_max: usize,
+    /// A checkpoint is due when this many entries were applied since the last one.
+    pub checkpoint_entries: u64,
+    /// A checkpoint is written, and sent to followers, in chunks of about this many bytes.
+    pub checkpoint_chunk_bytes: usize,
+    /// How many entries before a checkpoint stay in memory for followers that lag behind.
+    pub catchup_entries: u64,
+
+    /// A Raft append carries at most about this many bytes of entries.
+    pub append_bytes_max: u64,
+    /// How many appends to one follower may be unanswered.
+    pub appends_in_flight_max: usize,
+    /// Proposals are refused when this many bytes of them are not committed yet.
+    pub uncommitted_bytes_max: u64,
+    /// Proposals are refused when this many entries are committed and not applied.
+    pub apply_lag_max: u64,
+    /// How many calls may wait in this node at once; further ones get "too many requests".
+    pub calls_waiting_max: usize,
+
+    /// An encoded proposal may be this long (contract, section 1).
+    pub request_bytes_max: usize,
+    /// A transaction may have this many compares or operations in one branch (contract, section 1.1).
+    pub txn_ops_max: usize,
+    /// One message of a watch stream carries about this many bytes of events, and at least one revision.
+    pub watch_batch_bytes: usize,
+    /// How often a watcher that asked for it, and had nothing to tell, is told the current revision.
+    pub watch_progress_interval: Duration,
+}
+
+impl NodeConfig {
+    /// The configuration that etcd's defaults give for this member of a new cluster.
+    pub fn with_etcd_defaults(cluster_id: ClusterId, node_id: NodeId, members: Vec<Member>, seed: u64) -> NodeConfig {
+        NodeConfig {
+            cluster_id,
+            node_id,
+            members,
+            client_urls: Vec::new(),
+            seed,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            wal_segment_bytes: 64_000_000,
+            wal_writes_in_flight_max: 2,
+            wal_write_bytes_max: 4 << 20,
+            checkpoint_entries: 10_000,
+            checkpoint_chunk_bytes: 256 << 10,
+            catchup_entries: 5_000,
+            append_bytes_max: 1 << 20,
+            appends_in_flight_max: 512,
+            uncommitted_bytes_max: 64 << 20,
+            apply_lag_max: 5_000,
+            calls_waiting_max: 20_000,
+            request_bytes_max: 1_572_864,
+            txn_ops_max: 128,
+            watch_batch_bytes: 256 << 10,
+            watch_progress_interval: Duration::from_secs(600),
+        }
+    }
+
+    /// How long a proposal or a linearizable read may wait: 5 s and two election timeouts (contract, section 1).
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout
+    }
+
+    /// The shortest lease: one and a half election timeouts, in whole seconds, rounded up (contract, section 1.3).
+    pub fn lease_ttl_min_s(&self) -> i64 {
+        let millis = self.election_timeout.as_millis() * 3 / 2;
+        i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX).max(1)
+    }
+}

@@ -1,0 +1,1 @@
+//! Consensus on raft-rs, fenced. The only place that knows raft-rs.

@@ -1,0 +1,1 @@
+//! A checkpoint or snapshot as checksummed chunks of bytes, and back.

@@ -1,0 +1,1 @@
+//! Per-node delivery of watch events: positions, credit, batches.

@@ -1,0 +1,11 @@
+//! The seeded simulator of detcd: one seed, one thread, one world.
+//!
+//! The kernel drives [`detcd_core::Node`]s through their one door with simulated time, network, disks and clocks;
+//! clients talk to them as real ones would; checkers watch and change nothing. Randomness is weather: a function of
+//! (seed, place, kind, virtual time), never of how many draws came before.
+//!
+//! What this crate does *not* know: sockets, real files, gRPC, the catalogue, command lines.
+
+pub mod check;
+pub mod history;
+pub mod observe;
