@@ -9,3 +9,12 @@
 pub mod check;
 pub mod history;
 pub mod observe;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod trail;
+mod world;
+
+pub use report::{RunReport, TraceLine, Verdict};
+pub use run::{RunOptions, run, run_traced};
+pub use scenario::Scenario;

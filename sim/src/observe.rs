@@ -1,6 +1,6 @@
 //! What observers of a run are told. Observers draw nothing and change nothing.
 
-use detcd_core::{Note, NodeStatus, StoreView};
+use detcd_core::{NodeStatus, Note, StoreView};
 
 use crate::history::{HistoryEvent, Nanos};
 

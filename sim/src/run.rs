@@ -1,0 +1,32 @@
+//! One run: a scenario, a seed, a verdict.
+
+use std::collections::BTreeSet;
+
+use crate::report::{RunReport, TraceLine};
+use crate::scenario::Scenario;
+use crate::trail::DigestTrail;
+
+/// What is different from a plain run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Operations that are left out, by their numbers; nothing else changes its place.
+    pub removed_ops: BTreeSet<u64>,
+    /// Faults that are left out, by their numbers; nothing else changes its place.
+    pub removed_faults: BTreeSet<u64>,
+    /// The digests that the run should have; the report names the first that differs.
+    pub expected: Option<DigestTrail>,
+    /// Whether the report lists the fate of every message between members.
+    pub record_fates: bool,
+}
+
+/// Runs `scenario` with `seed`.
+///
+/// The same arguments give the same report, on every machine and in every build.
+pub fn run(scenario: &Scenario, seed: u64, options: &RunOptions) -> RunReport {
+    crate::world::World::new(scenario, seed, options).run(None)
+}
+
+/// Runs `scenario` with `seed` and gives `sink` a line for every event.
+pub fn run_traced(scenario: &Scenario, seed: u64, options: &RunOptions, sink: &mut dyn FnMut(&TraceLine)) -> RunReport {
+    crate::world::World::new(scenario, seed, options).run(Some(sink))
+}

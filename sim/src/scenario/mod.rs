@@ -1,0 +1,456 @@
+//! A scenario: what kind of world a seed is drawn for. Strict TOML; see [`Scenario::parse`].
+
+mod error;
+mod span;
+
+pub use error::ScenarioError;
+pub use span::Span;
+
+use serde::{Deserialize, Serialize};
+
+/// How many members a simulated cluster may have.
+pub const NODES_MAX: u64 = 7;
+
+/// A scenario as its file gives it.
+///
+/// A section that the file leaves out has its calm default, or, with `swarm = true`, is drawn anew for every seed.
+/// Every number may be given as one value or as `{ min = A, max = B }`, from which each seed draws (both included).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name: lower case, words joined by hyphens.
+    pub name: String,
+    /// Which promise it puts to the test, in a sentence.
+    pub why: String,
+    /// How many members the cluster has, 1 to 7.
+    pub nodes: Span,
+    /// Whether every section that is left out is drawn from the seed.
+    #[serde(default)]
+    pub swarm: bool,
+    /// How long the parts of a run take.
+    #[serde(default)]
+    pub phases: Phases,
+    /// The network between members, and between clients and members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSpec>,
+    /// The disks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskSpec>,
+    /// The clocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockSpec>,
+    /// The configuration of the nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knobs: Option<KnobSpec>,
+    /// What clients do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadSpec>,
+    /// What goes wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Vec<FaultSpec>>,
+    /// What a run must have reached to count.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// How long the parts of a run take, in virtual time.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Phases {
+    /// Before the first fault.
+    pub warmup_ms: Span,
+    /// With faults and load.
+    pub faults_ms: Span,
+    /// How long the healed core may take to converge.
+    pub converge_within_ms: u64,
+    /// Out of 1,000 runs, in how many some members beyond a quorum stay cut off or down for good.
+    pub minority_left_behind_permille: u32,
+}
+
+impl Default for Phases {
+    fn default() -> Phases {
+        Phases {
+            warmup_ms: Span::fixed(2_000),
+            faults_ms: Span::fixed(30_000),
+            converge_within_ms: 60_000,
+            minority_left_behind_permille: 0,
+        }
+    }
+}
+
+/// The links between members and between clients and members.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSpec {
+    /// The shortest delay of a message.
+    pub delay_min_us: Span,
+    /// How much longer most messages take, at most.
+    pub delay_spread_us: Span,
+    /// Out of 1,000 messages, how many are much slower.
+    pub tail_permille: Span,
+    /// How much slower those are, at most.
+    pub tail_us: Span,
+    /// Out of 1,000 messages between members, how many are lost.
+    pub loss_permille: Span,
+    /// Out of 1,000 messages between members, how many arrive twice.
+    pub duplicate_permille: Span,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> NetworkSpec {
+        NetworkSpec {
+            delay_min_us: Span::fixed(200),
+            delay_spread_us: Span::fixed(800),
+            tail_permille: Span::fixed(5),
+            tail_us: Span::fixed(10_000),
+            loss_permille: Span::fixed(0),
+            duplicate_permille: Span::fixed(0),
+        }
+    }
+}
+
+/// The disks of the members.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskSpec {
+    /// How long a write or a read takes, at most.
+    pub access_us: Span,
+    /// How long a sync takes, at most.
+    pub sync_us: Span,
+    /// Out of 1,000 operations, how many are much slower.
+    pub tail_permille: Span,
+    /// How much slower those are, at most.
+    pub tail_us: Span,
+    /// When a node crashes: out of 1,000 writes that were not synced, how many are there nevertheless.
+    pub crash_keeps_permille: Span,
+    /// When a node crashes: out of 1,000 writes that were not synced, how many are there in part.
+    pub crash_tears_permille: Span,
+}
+
+impl Default for DiskSpec {
+    fn default() -> DiskSpec {
+        DiskSpec {
+            access_us: Span::fixed(100),
+            sync_us: Span::fixed(1_000),
+            tail_permille: Span::fixed(5),
+            tail_us: Span::fixed(20_000),
+            crash_keeps_permille: Span::fixed(400),
+            crash_tears_permille: Span::fixed(300),
+        }
+    }
+}
+
+/// The clocks of the members.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClockSpec {
+    /// How far a clock's rate may be from the true rate, in parts per million, fast or slow.
+    pub skew_ppm: Span,
+}
+
+impl Default for ClockSpec {
+    fn default() -> ClockSpec {
+        ClockSpec { skew_ppm: Span::fixed(100) }
+    }
+}
+
+/// The configuration of the nodes: each node draws its own values, but for the two intervals, which are the cluster's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "each is the field of `NodeConfig` of that name; left out, it has etcd's default")]
+pub struct KnobSpec {
+    pub heartbeat_interval_ms: Option<Span>,
+    pub election_timeout_ms: Option<Span>,
+    pub wal_segment_bytes: Option<Span>,
+    pub wal_writes_in_flight_max: Option<Span>,
+    pub wal_write_bytes_max: Option<Span>,
+    pub checkpoint_entries: Option<Span>,
+    pub checkpoint_chunk_bytes: Option<Span>,
+    pub catchup_entries: Option<Span>,
+    pub append_bytes_max: Option<Span>,
+    pub appends_in_flight_max: Option<Span>,
+    pub watch_batch_bytes: Option<Span>,
+    pub watch_progress_interval_ms: Option<Span>,
+}
+
+/// What clients do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkloadSpec {
+    /// How many clients there are.
+    pub clients: Span,
+    /// How many operations all of them together start in a second, on average.
+    pub ops_per_second: Span,
+    /// How many hot keys there are.
+    pub keys: Span,
+    /// How long a value is, at least; a few bytes name its operation.
+    pub value_bytes: Span,
+    /// How long a client waits for an answer.
+    pub timeout_ms: Span,
+    /// How often each kind of operation occurs, relative to the others.
+    pub mix: Mix,
+}
+
+impl Default for WorkloadSpec {
+    fn default() -> WorkloadSpec {
+        WorkloadSpec {
+            clients: Span::fixed(10),
+            ops_per_second: Span::fixed(60),
+            keys: Span::fixed(6),
+            value_bytes: Span::fixed(16),
+            timeout_ms: Span::fixed(3_000),
+            mix: Mix::default(),
+        }
+    }
+}
+
+/// How often each kind of operation occurs, relative to the others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Write one key.
+    pub put: u32,
+    /// Read one key, linearizably.
+    pub get: u32,
+    /// Read several keys, linearizably.
+    pub range: u32,
+    /// Read at an older revision.
+    pub history: u32,
+    /// Read whatever the member has.
+    pub serializable: u32,
+    /// Delete one key.
+    pub delete: u32,
+    /// Delete several keys.
+    pub delete_range: u32,
+    /// Compare a key's revision and swap its value.
+    pub compare_and_swap: u32,
+    /// Write and read several keys at once.
+    pub multi_txn: u32,
+    /// A transaction in a transaction.
+    pub nested_txn: u32,
+    /// Compact the history.
+    pub compact: u32,
+    /// Grant a lease, attach keys, keep it alive for a while, then revoke it or let it end.
+    pub lease: u32,
+    /// Open a watch for a while, resuming elsewhere when it breaks.
+    pub watch: u32,
+}
+
+impl Default for Mix {
+    fn default() -> Mix {
+        Mix {
+            put: 24,
+            get: 20,
+            range: 8,
+            history: 6,
+            serializable: 6,
+            delete: 8,
+            delete_range: 2,
+            compare_and_swap: 10,
+            multi_txn: 6,
+            nested_txn: 2,
+            compact: 1,
+            lease: 3,
+            watch: 3,
+        }
+    }
+}
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The member can reach no other member, nor they it.
+    Isolate,
+    /// The members fall into two groups that cannot reach each other.
+    Split,
+    /// Two groups, and one member that reaches both.
+    Bridge,
+    /// The member's messages to the others are lost, or theirs to it, not both.
+    OneWayCut,
+    /// The member loses its memory, and its disk what was not synced; it starts again when the fault ends.
+    Crash,
+    /// All members crash at once, and start again when the fault ends.
+    PowerLoss,
+    /// The member is stopped as an operator stops it, and started when the fault ends.
+    Restart,
+    /// The member stands still.
+    Pause,
+    /// The member's disk is `strength` times slower.
+    SlowDisk,
+    /// Nothing on the member's disk completes.
+    DiskStall,
+    /// The member's disk has no room.
+    NoSpace,
+    /// The member's clock runs `strength` permille fast or slow.
+    ClockSkew,
+    /// `strength` permille of all messages between members are lost.
+    Loss,
+    /// Messages between members take up to `strength` ms longer.
+    Delay,
+    /// Clients cannot reach the member.
+    ClientCut,
+}
+
+impl FaultKind {
+    /// All of them.
+    pub const ALL: [FaultKind; 15] = [
+        FaultKind::Isolate,
+        FaultKind::Split,
+        FaultKind::Bridge,
+        FaultKind::OneWayCut,
+        FaultKind::Crash,
+        FaultKind::PowerLoss,
+        FaultKind::Restart,
+        FaultKind::Pause,
+        FaultKind::SlowDisk,
+        FaultKind::DiskStall,
+        FaultKind::NoSpace,
+        FaultKind::ClockSkew,
+        FaultKind::Loss,
+        FaultKind::Delay,
+        FaultKind::ClientCut,
+    ];
+
+    /// Its name in scenarios and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Isolate => "isolate",
+            FaultKind::Split => "split",
+            FaultKind::Bridge => "bridge",
+            FaultKind::OneWayCut => "one-way-cut",
+            FaultKind::Crash => "crash",
+            FaultKind::PowerLoss => "power-loss",
+            FaultKind::Restart => "restart",
+            FaultKind::Pause => "pause",
+            FaultKind::SlowDisk => "slow-disk",
+            FaultKind::DiskStall => "disk-stall",
+            FaultKind::NoSpace => "no-space",
+            FaultKind::ClockSkew => "clock-skew",
+            FaultKind::Loss => "loss",
+            FaultKind::Delay => "delay",
+            FaultKind::ClientCut => "client-cut",
+        }
+    }
+}
+
+/// Which member a fault strikes; found out when the fault starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Any member.
+    #[default]
+    Any,
+    /// The leader of the newest term, if there is one.
+    Leader,
+    /// A member that does not lead.
+    Follower,
+}
+
+/// A template of faults.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Where.
+    #[serde(default)]
+    pub place: Place,
+    /// How many a minute, on average. Not together with `at_ms`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_minute: Option<Span>,
+    /// When exactly, counted from the end of the warm-up. Not together with `per_minute`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<Vec<u64>>,
+    /// How long.
+    pub duration_ms: Span,
+    /// How strong; see the kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<Span>,
+}
+
+/// What a run must have reached to count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Acknowledged operations, at least.
+    pub ops: u64,
+    /// Faults, at least.
+    pub faults: u64,
+    /// Kinds of faults, at least.
+    pub fault_kinds: u64,
+    /// Changes of leader, at least.
+    pub leader_changes: u64,
+    /// Virtual time, at least.
+    pub sim_ms: u64,
+    /// Marks that some run of many seeds must have reached.
+    pub marks: Vec<String>,
+}
+
+impl Scenario {
+    /// Reads a scenario from the text of the file `file_name`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its line and what is allowed there.
+    pub fn parse(file_name: &str, text: &str) -> Result<Scenario, ScenarioError> {
+        let scenario: Scenario =
+            toml::from_str(text).map_err(|error| ScenarioError::of_toml(file_name, text, &error))?;
+        scenario.check().map_err(|(field, what)| ScenarioError::of_field(file_name, text, field, what))?;
+        Ok(scenario)
+    }
+
+    /// The rules that the types do not express: the field that breaks one, and what is allowed.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let name_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || !self.name.chars().all(name_ok) {
+            return Err(("name", "`name` takes lower case letters, digits and hyphens".into()));
+        }
+        if self.nodes.min < 1 || self.nodes.max > NODES_MAX {
+            return Err(("nodes", format!("`nodes` takes 1 to {NODES_MAX}")));
+        }
+        if let Some(workload) = &self.workload {
+            if workload.clients.min < 1 || workload.clients.max > 1_000 {
+                return Err(("clients", "`clients` takes 1 to 1000".into()));
+            }
+            if workload.keys.min < 1 || workload.keys.max > 1_000 {
+                return Err(("keys", "`keys` takes 1 to 1000".into()));
+            }
+            if workload.timeout_ms.min < 1 {
+                return Err(("timeout_ms", "`timeout_ms` takes 1 or more".into()));
+            }
+        }
+        if self.clock.as_ref().is_some_and(|clock| clock.skew_ppm.max > 500_000) {
+            return Err(("skew_ppm", "`skew_ppm` takes 0 to 500000".into()));
+        }
+        for fault in self.faults.iter().flatten() {
+            fault.check()?;
+        }
+        Ok(())
+    }
+}
+
+impl FaultSpec {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let name = self.kind.name();
+        if self.per_minute.is_some() == self.at_ms.is_some() {
+            return Err(("kind", format!("fault `{name}` takes either `per_minute` or `at_ms`")));
+        }
+        let (least, most) = match self.kind {
+            FaultKind::SlowDisk => (2, 10_000),
+            FaultKind::ClockSkew => (1, 500),
+            FaultKind::Loss => (1, 1_000),
+            FaultKind::Delay => (1, 60_000),
+            _ if self.strength.is_some() => {
+                return Err(("strength", format!("fault `{name}` takes no `strength`")));
+            }
+            _ => return Ok(()),
+        };
+        match &self.strength {
+            Some(span) if span.min >= least && span.max <= most => Ok(()),
+            _ => Err(("strength", format!("fault `{name}` takes a `strength` of {least} to {most}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

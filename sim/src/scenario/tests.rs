@@ -1,0 +1,102 @@
+//! Bad scenarios end in one line that names file, line and what is allowed.
+
+use super::*;
+
+const GOOD: &str = r#"
+name = "leader-partition"
+why = "A cut-off leader must not answer."
+nodes = { min = 3, max = 5 }
+
+[phases]
+faults_ms = 20000
+
+[network]
+loss_permille = { min = 0, max = 20 }
+
+[workload]
+clients = 12
+mix = { put = 3, get = 2 }
+
+[[faults]]
+kind = "isolate"
+place = "leader"
+per_minute = 12
+duration_ms = { min = 500, max = 4000 }
+
+[[faults]]
+kind = "loss"
+at_ms = [100, 9000]
+duration_ms = 1000
+strength = 300
+"#;
+
+fn error(text: &str) -> String {
+    let line = Scenario::parse("bad.toml", text).expect_err("must be refused").to_string();
+    assert!(!line.contains('\n'), "one line: {line}");
+    line
+}
+
+#[test]
+fn a_good_scenario_is_read_whole() {
+    let scenario = Scenario::parse("good.toml", GOOD).expect("good");
+    assert_eq!(scenario.nodes, Span::new(3, 5));
+    assert_eq!(scenario.phases.faults_ms, Span::fixed(20_000));
+    assert_eq!(scenario.phases.warmup_ms, Phases::default().warmup_ms);
+    assert_eq!(scenario.workload.expect("given").clients, Span::fixed(12));
+    assert_eq!(scenario.faults.expect("given")[1].strength, Some(Span::fixed(300)));
+    assert_eq!(scenario.disk, None);
+}
+
+#[test]
+fn a_scenario_survives_being_written_and_read_again() {
+    let scenario = Scenario::parse("good.toml", GOOD).expect("good");
+    let text = toml::to_string(&scenario).expect("writable");
+    assert_eq!(Scenario::parse("again.toml", &text).expect("readable"), scenario);
+}
+
+#[test]
+fn a_scenario_that_names_no_nodes_is_refused() {
+    assert_eq!(error("name = \"a\"\nwhy = \"b\"\n"), "bad.toml:1: missing field `nodes`");
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_line_and_choices() {
+    let line = error(&GOOD.replace("loss_permille", "los_permille"));
+    assert!(line.starts_with("bad.toml:10: unknown field `los_permille`, expected one of"), "{line}");
+    assert!(line.contains("`loss_permille`"), "{line}");
+}
+
+#[test]
+fn an_unknown_fault_is_refused_with_line_and_choices() {
+    let line = error(&GOOD.replace("\"isolate\"", "\"earthquake\""));
+    assert!(line.starts_with("bad.toml:17: unknown variant `earthquake`, expected one of `isolate`"), "{line}");
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_with_their_range() {
+    let nodes = |what: &str| error(&GOOD.replace("{ min = 3, max = 5 }", what));
+    assert_eq!(nodes("0"), "bad.toml:4: `nodes` takes 1 to 7");
+    assert_eq!(nodes("8"), "bad.toml:4: `nodes` takes 1 to 7");
+    assert_eq!(nodes("-1"), "bad.toml:4: a number takes 0 or more");
+    assert_eq!(nodes("{ min = 5, max = 3 }"), "bad.toml:4: `min` takes at most what `max` has");
+    let text = nodes("\"three\"");
+    assert!(text.ends_with("expected a whole number, or { min = A, max = B }"), "{text}");
+    assert_eq!(
+        error(&GOOD.replace("strength = 300", "strength = 3000")),
+        "bad.toml:26: fault `loss` takes a `strength` of 1 to 1000"
+    );
+}
+
+#[test]
+fn a_fault_needs_a_rate_or_times_and_not_both() {
+    let line = error(&GOOD.replace("per_minute = 12\n", ""));
+    assert!(line.ends_with("fault `isolate` takes either `per_minute` or `at_ms`"), "{line}");
+}
+
+#[test]
+fn a_span_picks_both_of_its_ends() {
+    assert_eq!(Span::new(3, 5).pick(0), 3);
+    assert_eq!(Span::new(3, 5).pick(u64::MAX), 5);
+    assert_eq!(Span::new(0, u64::MAX).pick(u64::MAX), u64::MAX);
+    assert_eq!(Span::fixed(7).pick(12_345), 7);
+}
