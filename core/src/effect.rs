@@ -52,6 +52,14 @@ pub enum Effect {
         /// The responses.
         batch: Vec<WatchResponse>,
     },
+    /// End a watch stream with this status: the node stops, or the client asks without reading. Nothing more comes for
+    /// it, and whatever the driver still hands in about it is ignored.
+    EndStream {
+        /// The stream.
+        stream: StreamId,
+        /// What its client is told.
+        status: Status,
+    },
     /// Do something to the data directory and answer with `DiskDone`.
     Disk {
         /// Names the operation in the answer.
