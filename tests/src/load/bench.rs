@@ -127,13 +127,6 @@ impl Comparison {
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.operation.name();
-        for Series { server, reports } in [&self.detcd, &self.etcd] {
-            for (round, report) in reports.iter().enumerate() {
-                let cpu = report.server_cpu_us().unwrap_or(f64::NAN);
-                let (rate, p99) = (report.throughput(), report.latency.p99_us);
-                writeln!(f, "{name} {server} round {round}: {cpu:.1} us/op, {rate:.0} op/s, p99 {p99} us")?;
-            }
-        }
         let mut line = |figure: &str, of: &dyn Fn(&Series) -> f64| {
             let (ours, theirs) = (of(&self.detcd), of(&self.etcd));
             writeln!(f, "{name:<6}{figure:<22}{ours:>10.1}{theirs:>10.1}{:>8.2}", ours / theirs)
@@ -167,8 +160,9 @@ pub fn compare(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result
         }
         for round in 1..=options.rounds {
             for (series, cluster) in [(&mut ours, &detcd), (&mut theirs, &etcd)] {
-                progress(&format!("{} on {}, round {round} of {}", operation.name(), series.server, options.rounds));
-                series.reports.push(turn(options, *operation, cluster, series.server, round, options.seconds)?);
+                let report = turn(options, *operation, cluster, series.server, round, options.seconds)?;
+                progress(&line(*operation, series.server, round, &report));
+                series.reports.push(report);
             }
         }
         comparisons.push(Comparison { operation: *operation, detcd: ours, etcd: theirs });
@@ -203,6 +197,12 @@ fn turn(
         return Err(BenchError::Failures { server, operations: report.operations, failed: report.errors, first });
     }
     Ok(report)
+}
+
+fn line(operation: Operation, server: &str, round: u32, report: &Report) -> String {
+    let cpu = report.server_cpu_us().map_or_else(String::new, |cpu| format!("{cpu:.1} us of CPU per op, "));
+    let (rate, p99) = (report.throughput(), report.latency.p99_us);
+    format!("round {round} {:<6}{server:<6} {cpu}{rate:.0} op/s, p99 {p99} us", operation.name())
 }
 
 /// The middle of the values, or the mean of the two in the middle.
