@@ -1,12 +1,58 @@
 //! Executing a read on a view: pure, on whatever thread.
 
 use super::{ReadRequest, Response, Status};
-use crate::proto::etcdserverpb::ResponseHeader;
+use crate::proto::etcdserverpb as pb;
 use crate::state_machine::StoreView;
+use crate::state_machine::range::range;
+use crate::state_machine::txn::read_txn;
+use crate::types::LeaseId;
 
 /// Executes `request` on `view`.
 ///
-/// `header` names cluster, member and term; the revision is the view's.
-pub fn execute(_view: &StoreView, _request: &ReadRequest, _header: ResponseHeader) -> Result<Response, Status> {
-    Err(Status::Stopped)
+/// `header` names cluster, member and term; the revision is the view's, and unset for requests about the cluster
+/// (contract, section 1). The request must have passed [`super::validate::validate`], and a transaction must be
+/// [`super::validate::is_read_only`].
+pub fn execute(view: &StoreView, request: &ReadRequest, header: pb::ResponseHeader) -> Result<Response, Status> {
+    let with_revision = Some(pb::ResponseHeader { revision: view.revision(), ..header });
+    match request {
+        ReadRequest::Range(request) => {
+            let response = range(&view.store.mvcc, request)?;
+            Ok(Response::Range(pb::RangeResponse { header: with_revision, ..response }))
+        }
+        ReadRequest::Txn(request) => {
+            let response = read_txn(&view.store, request)?;
+            Ok(Response::Txn(pb::TxnResponse { header: with_revision, ..response }))
+        }
+        ReadRequest::LeaseLeases => {
+            let leases = view.leases().map(|id| pb::LeaseStatus { id: id.0 }).collect();
+            Ok(Response::LeaseLeases(pb::LeaseLeasesResponse { header: with_revision, leases }))
+        }
+        ReadRequest::LeaseTimeToLive { request, remaining_ttl_s } => {
+            Ok(Response::LeaseTimeToLive(time_to_live(view, request, *remaining_ttl_s, with_revision)))
+        }
+        ReadRequest::MemberList => {
+            let header = Some(pb::ResponseHeader { revision: 0, ..header });
+            let members = view.members().cloned().collect();
+            Ok(Response::MemberList(pb::MemberListResponse { header, members }))
+        }
+    }
+}
+
+/// An unknown lease has a TTL of −1 and is no error (contract, section 1.3).
+fn time_to_live(
+    view: &StoreView,
+    request: &pb::LeaseTimeToLiveRequest,
+    remaining_ttl_s: i64,
+    header: Option<pb::ResponseHeader>,
+) -> pb::LeaseTimeToLiveResponse {
+    let unknown = pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, granted_ttl: 0, keys: Vec::new() };
+    match view.lease(LeaseId(request.id)) {
+        Some(lease) if remaining_ttl_s >= 0 => pb::LeaseTimeToLiveResponse {
+            ttl: remaining_ttl_s,
+            granted_ttl: lease.ttl_s,
+            keys: if request.keys { lease.keys.iter().cloned().collect() } else { Vec::new() },
+            ..unknown
+        },
+        _ => unknown,
+    }
 }

@@ -81,6 +81,14 @@ statuses! {
     LeaseNotFound => NotFound, "etcdserver: requested lease not found";
     /// A grant of an id that exists.
     LeaseExists => FailedPrecondition, "etcdserver: lease already exists";
+    /// A member that does not exist, or that was removed.
+    MemberNotFound => NotFound, "etcdserver: member not found";
+    /// An addition of a member id that exists.
+    MemberExists => FailedPrecondition, "etcdserver: member ID already exist";
+    /// A peer URL that another member has.
+    PeerUrlExists => FailedPrecondition, "etcdserver: Peer URLs already exists";
+    /// A promotion of a member that votes already.
+    MemberNotLearner => FailedPrecondition, "etcdserver: can only promote a learner member";
     /// More requests than can wait, or an apply lag.
     TooManyRequests => Unknown, "etcdserver: too many requests";
     /// No room for the log.

@@ -2,32 +2,98 @@
 //!
 //! Knows revision, key, lease, member; does not know term, leader, peer, disk or time.
 
-use crate::proto::mvccpb;
-use crate::types::{LogIndex, Revision};
+mod command;
+pub(crate) mod key_range;
+pub(crate) mod lease;
+pub(crate) mod members;
+pub(crate) mod mvcc;
+pub(crate) mod range;
+pub(crate) mod record;
+pub(crate) mod store;
+pub(crate) mod txn;
+mod view;
 
-/// The store at one applied index: immutable, O(1) to clone, readable from any thread.
+use std::sync::Arc;
+
+pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberChange, bootstrap_entries};
+pub use key_range::KeyRange;
+pub use lease::{LEASE_TTL_MAX_S, LeaseRecord};
+pub use view::StoreView;
+
+use crate::api::{Response, Status};
+use crate::config::Member;
+use crate::digest::Digest;
+use crate::types::{ClusterId, LeaseId, LogIndex};
+use members::Members;
+use store::Store;
+
+/// What applying an entry gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// What whoever proposed the entry is told. The header carries only the revision. An entry that asks for nothing
+    /// is answered with the members.
+    pub result: Result<Response, Status>,
+    /// What happened to leases, in order; the leader's clock wants to know.
+    pub leases: Vec<LeaseChange>,
+}
+
+/// What happened to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// It was granted.
+    Granted {
+        /// The lease.
+        id: LeaseId,
+        /// How long it lives without being renewed, in seconds.
+        ttl_s: i64,
+    },
+    /// It was revoked, with its keys.
+    Gone {
+        /// The lease.
+        id: LeaseId,
+    },
+}
+
+/// The replicated state machine. **The law of apply**: what an entry does depends on the state and the entry alone.
 #[derive(Clone, Debug, Default)]
-pub struct StoreView {}
+pub struct StateMachine {
+    store: Arc<Store>,
+}
 
-impl StoreView {
-    /// The last entry that this store contains.
+impl StateMachine {
+    /// The state in which every founder begins: that after [`bootstrap_entries`], without applying them.
+    pub fn genesis(cluster_id: ClusterId, members: &[Member]) -> StateMachine {
+        let applied = LogIndex(members.len() as u64);
+        let members = Members::founded_by(members);
+        StateMachine { store: Arc::new(Store { cluster_id, applied, members, ..Store::default() }) }
+    }
+
+    pub(crate) fn from_store(store: Store) -> StateMachine {
+        StateMachine { store: Arc::new(store) }
+    }
+
+    /// Applies the entry at `index`, which must be the one after the last; panics otherwise, for that is our mistake.
+    pub fn apply(&mut self, index: LogIndex, command: Command) -> Applied {
+        Arc::make_mut(&mut self.store).apply(index, &command)
+    }
+
+    /// The state as it is now, for good: O(1).
+    pub fn view(&self) -> StoreView {
+        StoreView { store: self.store.clone() }
+    }
+
+    /// The last entry applied.
     pub fn applied(&self) -> LogIndex {
-        LogIndex(0)
+        self.store.applied
     }
 
-    /// The current revision.
-    pub fn revision(&self) -> Revision {
-        1
+    /// The digest of the state: equal on all members at the same applied index. O(1).
+    pub fn digest(&self) -> Digest {
+        self.store.digest()
     }
 
-    /// The compacted revision: older ones cannot be read, this one can. 0 if there was no compaction yet.
-    pub fn compacted(&self) -> Revision {
-        0
-    }
-
-    /// The events of the revisions from `first` on, in order of (revision, sub-revision), without previous values;
-    /// each with its revision in `kv.mod_revision`.
-    pub fn events_since(&self, _first: Revision) -> impl Iterator<Item = mvccpb::Event> + '_ {
-        std::iter::empty()
+    /// The same digest, computed from the contents. O(n).
+    pub fn recompute_digest(&self) -> Digest {
+        self.store.recompute_digest()
     }
 }

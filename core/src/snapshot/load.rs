@@ -1,0 +1,329 @@
+//! From bytes, which may be anything, to a state.
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::codec::Decoder;
+use super::{CHUNK_HEAD_BYTES, CHUNK_TAIL_BYTES, ChunkKind, MAGIC, PAYLOAD_BYTES_MAX, SnapshotError};
+use crate::digest::Digest;
+use crate::log::{ConfState, SnapshotMeta};
+use crate::proto::etcdserverpb as pb;
+use crate::state_machine::StateMachine;
+use crate::state_machine::lease::{LEASE_TTL_MAX_S, Leases};
+use crate::state_machine::members::Members;
+use crate::state_machine::mvcc::{Mvcc, VersionKey};
+use crate::state_machine::record::{Position, Record};
+use crate::state_machine::store::Store;
+use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
+
+/// No revision is as high: leaves room for the ones to come.
+const REVISION_MAX: Revision = Revision::MAX / 2;
+
+/// What the first chunk says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotHeader {
+    /// Whose state it is.
+    pub cluster_id: ClusterId,
+    /// Where it stands in the log.
+    pub meta: SnapshotMeta,
+}
+
+/// Reads the header alone from the beginning of a snapshot; `Incomplete` if the first chunk is not all there.
+pub fn read_header(bytes: &[u8]) -> Result<SnapshotHeader, SnapshotError> {
+    match split_chunk(bytes, 0, 0)? {
+        Some(chunk) => {
+            let (header, _) = decode_header(chunk.payload).ok_or(SnapshotError::NotASnapshot)?;
+            Ok(header)
+        }
+        None => Err(SnapshotError::Incomplete),
+    }
+}
+
+/// Loads a snapshot from slices of any length. Believes nothing: every length, checksum, order and total is checked.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotLoader {
+    /// The bytes of a chunk that is not complete yet.
+    pending: Vec<u8>,
+    /// Where `pending` begins.
+    offset: u64,
+    chunk: u64,
+    progress: Option<Progress>,
+    failed: Option<SnapshotError>,
+}
+
+/// What was loaded so far, from the header on.
+#[derive(Clone, Debug)]
+struct Progress {
+    header: SnapshotHeader,
+    store: Store,
+    section: ChunkKind,
+    last_lease: Option<LeaseId>,
+    last_live: Option<Bytes>,
+    last_version: Option<VersionKey>,
+}
+
+impl SnapshotLoader {
+    /// A loader that has seen nothing.
+    pub fn new() -> SnapshotLoader {
+        SnapshotLoader::default()
+    }
+
+    /// What the first chunk says, once it has been fed.
+    pub fn header(&self) -> Option<&SnapshotHeader> {
+        self.progress.as_ref().map(|progress| &progress.header)
+    }
+
+    /// The number of the chunk that is wanted next, from 0.
+    pub fn next_chunk(&self) -> u64 {
+        self.chunk
+    }
+
+    /// Takes the next bytes. After an error, it stays that error.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.take(bytes).inspect_err(|error| {
+            self.failed = Some(error.clone());
+        })
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        if self.is_complete() && !bytes.is_empty() {
+            return Err(self.damaged("there is more after the trailer"));
+        }
+        self.pending.extend_from_slice(bytes);
+        let pending = std::mem::take(&mut self.pending);
+        let mut used = 0;
+        while let Some(chunk) = split_chunk(&pending[used..], self.chunk, self.offset)? {
+            self.chunk(chunk.payload)?;
+            self.chunk += 1;
+            self.offset += chunk.len as u64;
+            used += chunk.len;
+            if self.is_complete() && used < pending.len() {
+                return Err(self.damaged("there is more after the trailer"));
+            }
+        }
+        self.pending = pending;
+        self.pending.drain(..used);
+        Ok(())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.section == ChunkKind::Trailer)
+    }
+
+    fn damaged(&self, what: &'static str) -> SnapshotError {
+        SnapshotError::Damaged { chunk: self.chunk, offset: self.offset, what }
+    }
+
+    fn chunk(&mut self, payload: &[u8]) -> Result<(), SnapshotError> {
+        let Some(progress) = &mut self.progress else {
+            let (header, store) = decode_header(payload).ok_or(SnapshotError::NotASnapshot)?;
+            self.progress = Some(Progress {
+                header,
+                store,
+                section: ChunkKind::Header,
+                last_lease: None,
+                last_live: None,
+                last_version: None,
+            });
+            return Ok(());
+        };
+        let mut decoder = Decoder::new(payload);
+        let section = decoder.u8().and_then(section_of);
+        let Some(section) = section.filter(|section| progress.may_follow(*section)) else {
+            return Err(self.damaged("it is not the section that has to come here"));
+        };
+        progress.section = section;
+        let loaded = match section {
+            ChunkKind::Leases => progress.leases(decoder),
+            ChunkKind::Live | ChunkKind::History => progress.records(decoder, section == ChunkKind::Live),
+            ChunkKind::Trailer => return progress.trailer(decoder),
+            ChunkKind::Header => unreachable!("nothing follows into the header"),
+        };
+        loaded.ok_or_else(|| self.damaged("its contents make no sense"))
+    }
+
+    /// Ends the snapshot: its position in the log and its state, whose digest is the one that was written.
+    pub fn finish(self) -> Result<(SnapshotMeta, StateMachine), SnapshotError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        match self.progress {
+            Some(progress) if progress.section == ChunkKind::Trailer => {
+                assert!(self.pending.is_empty(), "nothing is kept after the trailer");
+                Ok((progress.header.meta, StateMachine::from_store(progress.store)))
+            }
+            _ => Err(SnapshotError::Incomplete),
+        }
+    }
+}
+
+impl Progress {
+    /// Sections come in order; each of the inner ones may take several chunks, and at least one.
+    fn may_follow(&self, section: ChunkKind) -> bool {
+        let same = section == self.section && section != ChunkKind::Header && section != ChunkKind::Trailer;
+        same || section as u8 == self.section as u8 + 1
+    }
+
+    fn leases(&mut self, mut decoder: Decoder<'_>) -> Option<()> {
+        while !decoder.is_empty() {
+            let id = LeaseId(decoder.i64()?);
+            let ttl_s = decoder.i64()?;
+            if self.last_lease.is_some_and(|last| last >= id) || ttl_s > LEASE_TTL_MAX_S {
+                return None;
+            }
+            self.store.leases.grant(id, ttl_s).ok()?;
+            self.last_lease = Some(id);
+        }
+        Some(())
+    }
+
+    fn records(&mut self, mut decoder: Decoder<'_>, live: bool) -> Option<()> {
+        while !decoder.is_empty() {
+            let record = decode_record(&mut decoder)?;
+            self.is_plausible(&record, live).then_some(())?;
+            if live {
+                if self.last_live.as_ref().is_some_and(|last| *last >= record.key) {
+                    return None;
+                }
+                self.last_live = Some(record.key.clone());
+                if record.lease != 0 {
+                    self.store.leases.get(LeaseId(record.lease))?;
+                    self.store.leases.attach(&record.key, 0, record.lease);
+                }
+            } else {
+                let version = VersionKey::of(&record);
+                if self.last_version.as_ref().is_some_and(|last| *last >= version) {
+                    return None;
+                }
+                self.last_version = Some(version);
+            }
+            self.store.mvcc.restore(record, live);
+        }
+        Some(())
+    }
+
+    fn is_plausible(&self, record: &Record, live: bool) -> bool {
+        let revision = record.at.revision;
+        let dated = revision > 1 && revision <= self.store.mvcc.revision() && record.at.sub < u32::MAX;
+        let numbered = if record.is_tombstone() {
+            !live && record.create_revision == 0 && record.lease == 0 && record.value.is_empty()
+        } else {
+            record.version > 0 && record.create_revision > 1 && record.create_revision <= revision
+        };
+        dated && numbered && !record.key.is_empty()
+    }
+
+    fn trailer(&mut self, mut decoder: Decoder<'_>) -> Result<(), SnapshotError> {
+        let inconsistent = |what| SnapshotError::Inconsistent { what };
+        let mut total = || decoder.u64().ok_or(inconsistent("the trailer is too short"));
+        let totals = [total()?, total()?, total()?];
+        let digest = decoder.u128().map(Digest).ok_or(inconsistent("the trailer is too short"))?;
+        if !decoder.is_empty() {
+            return Err(inconsistent("the trailer is too long"));
+        }
+        let (live, history) = self.store.mvcc.lens();
+        if totals != [self.store.leases.len() as u64, live as u64, history as u64] {
+            return Err(inconsistent("the totals differ"));
+        }
+        if digest != self.store.digest() {
+            return Err(inconsistent("the digest of the state differs"));
+        }
+        Ok(())
+    }
+}
+
+fn section_of(kind: u8) -> Option<ChunkKind> {
+    [ChunkKind::Leases, ChunkKind::Live, ChunkKind::History, ChunkKind::Trailer]
+        .into_iter()
+        .find(|section| *section as u8 == kind)
+}
+
+/// A chunk that is all there.
+struct Chunk<'a> {
+    payload: &'a [u8],
+    /// The length of the whole chunk.
+    len: usize,
+}
+
+/// Splits the chunk with this number off the beginning; `None` if it is not all there yet.
+fn split_chunk(bytes: &[u8], number: u64, offset: u64) -> Result<Option<Chunk<'_>>, SnapshotError> {
+    let damaged = |what| SnapshotError::Damaged { chunk: number, offset, what };
+    let mut decoder = Decoder::new(bytes);
+    let Some(length) = decoder.u32() else { return Ok(None) };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length == 0 || length > PAYLOAD_BYTES_MAX {
+        return Err(if number == 0 { SnapshotError::NotASnapshot } else { damaged("its length is impossible") });
+    }
+    let Some(found) = decoder.u64() else { return Ok(None) };
+    if found != number {
+        return Err(if number == 0 { SnapshotError::NotASnapshot } else { damaged("it has another number") });
+    }
+    let Some(payload) = decoder.take(length) else { return Ok(None) };
+    let Some(crc) = decoder.u32() else { return Ok(None) };
+    let covered = CHUNK_HEAD_BYTES + length;
+    if crc32c::crc32c(&bytes[..covered]) != crc {
+        return Err(damaged("its checksum does not fit"));
+    }
+    Ok(Some(Chunk { payload, len: covered + CHUNK_TAIL_BYTES }))
+}
+
+fn decode_header(payload: &[u8]) -> Option<(SnapshotHeader, Store)> {
+    let mut decoder = Decoder::new(payload);
+    if decoder.u8()? != ChunkKind::Header as u8 || decoder.take(MAGIC.len())? != MAGIC {
+        return None;
+    }
+    let cluster_id = ClusterId(decoder.u64()?);
+    let index = LogIndex(decoder.u64()?);
+    let term = Term(decoder.u64()?);
+    let mut ids = || decoder.ids().map(|ids| ids.into_iter().map(NodeId).collect::<Vec<_>>());
+    let (voters, learners, voters_outgoing, learners_next) = (ids()?, ids()?, ids()?, ids()?);
+    let auto_leave = decoder.bool()?;
+    let conf_state = ConfState { voters, learners, voters_outgoing, learners_next, auto_leave };
+    let mvcc = decode_scalars(&mut decoder)?;
+    let members = decode_members(&mut decoder)?;
+    if !decoder.is_empty() {
+        return None;
+    }
+    let store = Store { cluster_id, applied: index, mvcc, leases: Leases::default(), members };
+    Some((SnapshotHeader { cluster_id, meta: SnapshotMeta { index, term, conf_state } }, store))
+}
+
+fn decode_scalars(decoder: &mut Decoder<'_>) -> Option<Mvcc> {
+    let (revision, compacted) = (decoder.i64()?, decoder.i64()?);
+    let sweep_next = Position { revision: decoder.i64()?, sub: decoder.u32()? };
+    let plausible = (1..=REVISION_MAX).contains(&revision)
+        && (-1..=revision).contains(&compacted)
+        && sweep_next >= Position::default()
+        && sweep_next <= Position::first_of(compacted + 1);
+    plausible.then(|| Mvcc::with_scalars(revision, compacted, sweep_next))
+}
+
+fn decode_members(decoder: &mut Decoder<'_>) -> Option<Members> {
+    let mut members = Members::default();
+    let mut last = None;
+    for _ in 0..decoder.u32()? {
+        let member = pb::Member::decode(decoder.string()?).ok()?;
+        if last.is_some_and(|last| last >= member.id) {
+            return None;
+        }
+        last = Some(member.id);
+        members.set(member);
+    }
+    for id in decoder.ids()? {
+        members.set_removed(NodeId(id));
+    }
+    Some(members)
+}
+
+fn decode_record(decoder: &mut Decoder<'_>) -> Option<Record> {
+    let at = Position { revision: decoder.i64()?, sub: decoder.u32()? };
+    let create_revision = decoder.i64()?;
+    let version = decoder.i64()?;
+    let lease = decoder.i64()?;
+    let key = decoder.owned()?;
+    let value = decoder.owned()?;
+    Some(Record::new(key, value, at, create_revision, version, lease))
+}

@@ -1,0 +1,160 @@
+//! From a state to its bytes, a bounded piece at a time.
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::codec::Encoder;
+use super::{CHUNK_HEAD_BYTES, CHUNK_TAIL_BYTES, ChunkKind, MAGIC, PAYLOAD_BYTES_MAX};
+use crate::log::SnapshotMeta;
+use crate::state_machine::StoreView;
+use crate::state_machine::mvcc::VersionKey;
+use crate::state_machine::record::Record;
+use crate::types::{ClusterId, LeaseId, NodeId};
+
+/// Where the writer stands: what comes next, after what.
+#[derive(Clone, Debug)]
+enum Next {
+    Header,
+    Leases(Option<LeaseId>),
+    Live(Option<Bytes>),
+    History(Option<VersionKey>),
+    Trailer,
+    Nothing,
+}
+
+/// Writes a state as a snapshot, chunk by chunk. Equal states with equal metadata and chunk sizes give equal bytes.
+#[derive(Clone, Debug)]
+pub struct SnapshotWriter {
+    view: StoreView,
+    meta: SnapshotMeta,
+    next: Next,
+    chunk: u64,
+}
+
+impl SnapshotWriter {
+    /// A writer of `view`, which must be the state exactly at `meta.index`, of the cluster `cluster_id`.
+    pub fn new(view: StoreView, meta: SnapshotMeta, cluster_id: ClusterId) -> SnapshotWriter {
+        assert_eq!(view.applied(), meta.index, "a snapshot is of one state");
+        assert_eq!(view.cluster_id(), cluster_id, "a snapshot is of one cluster");
+        SnapshotWriter { view, meta, next: Next::Header, chunk: 0 }
+    }
+
+    /// What is being written.
+    pub fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    /// The next chunk: about as long as asked for, longer only for one long record. `None` after the last.
+    pub fn next_chunk(&mut self, about_bytes: usize) -> Option<Bytes> {
+        let mut chunk = Encoder::default();
+        chunk.u32(0);
+        chunk.u64(self.chunk);
+        match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Header => self.header(&mut chunk),
+            Next::Leases(after) => self.leases(&mut chunk, after, about_bytes),
+            Next::Live(after) => self.live(&mut chunk, after.as_ref(), about_bytes),
+            Next::History(after) => self.history(&mut chunk, after.as_ref(), about_bytes),
+            Next::Trailer => self.trailer(&mut chunk),
+            Next::Nothing => return None,
+        }
+        self.chunk += 1;
+        Some(seal(chunk))
+    }
+
+    fn header(&mut self, chunk: &mut Encoder) {
+        let store = &self.view.store;
+        chunk.u8(ChunkKind::Header as u8);
+        chunk.bytes.extend_from_slice(MAGIC);
+        chunk.u64(store.cluster_id.0);
+        chunk.u64(self.meta.index.0);
+        chunk.u64(self.meta.term.0);
+        // The whole configuration, also the half that is being left (zoo, row 46).
+        let conf_state = &self.meta.conf_state;
+        for ids in [&conf_state.voters, &conf_state.learners, &conf_state.voters_outgoing, &conf_state.learners_next] {
+            assert!(ids.is_sorted_by(|a, b| a < b), "the lists of a configuration are sorted");
+            chunk.ids(ids.iter().map(|NodeId(id)| *id));
+        }
+        chunk.u8(u8::from(conf_state.auto_leave));
+        chunk.i64(store.mvcc.revision());
+        chunk.i64(store.mvcc.compacted());
+        chunk.i64(store.mvcc.sweep_next().revision);
+        chunk.u32(store.mvcc.sweep_next().sub);
+        let members: Vec<_> = store.members.iter().collect();
+        chunk.u32(u32::try_from(members.len()).expect("fewer members than 2^32"));
+        for member in members {
+            chunk.string(&member.encode_to_vec());
+        }
+        let removed: Vec<u64> = store.members.removed().map(|NodeId(id)| id).collect();
+        chunk.ids(removed.into_iter());
+        self.next = Next::Leases(None);
+    }
+
+    fn leases(&mut self, chunk: &mut Encoder, after: Option<LeaseId>, about_bytes: usize) {
+        chunk.u8(ChunkKind::Leases as u8);
+        self.next = Next::Live(None);
+        // The keys of a lease are not written: they are those whose records name it.
+        for (id, lease) in self.view.store.leases.after(after) {
+            chunk.i64(id.0);
+            chunk.i64(lease.ttl_s);
+            if chunk.bytes.len() >= about_bytes {
+                self.next = Next::Leases(Some(id));
+                return;
+            }
+        }
+    }
+
+    fn live(&mut self, chunk: &mut Encoder, after: Option<&Bytes>, about_bytes: usize) {
+        chunk.u8(ChunkKind::Live as u8);
+        self.next = Next::History(None);
+        for record in self.view.store.mvcc.live_after(after) {
+            encode_record(chunk, record);
+            if chunk.bytes.len() >= about_bytes {
+                self.next = Next::Live(Some(record.key.clone()));
+                return;
+            }
+        }
+    }
+
+    fn history(&mut self, chunk: &mut Encoder, after: Option<&VersionKey>, about_bytes: usize) {
+        chunk.u8(ChunkKind::History as u8);
+        self.next = Next::Trailer;
+        for record in self.view.store.mvcc.history_after(after) {
+            encode_record(chunk, record);
+            if chunk.bytes.len() >= about_bytes {
+                self.next = Next::History(Some(VersionKey::of(record)));
+                return;
+            }
+        }
+    }
+
+    fn trailer(&mut self, chunk: &mut Encoder) {
+        let (live, history) = self.view.store.mvcc.lens();
+        chunk.u8(ChunkKind::Trailer as u8);
+        chunk.u64(self.view.store.leases.len() as u64);
+        chunk.u64(live as u64);
+        chunk.u64(history as u64);
+        chunk.u128(self.view.digest().0);
+    }
+}
+
+fn encode_record(chunk: &mut Encoder, record: &Record) {
+    chunk.i64(record.at.revision);
+    chunk.u32(record.at.sub);
+    chunk.i64(record.create_revision);
+    chunk.i64(record.version);
+    chunk.i64(record.lease);
+    chunk.string(&record.key);
+    chunk.string(&record.value);
+}
+
+/// Fills in the length and adds the checksum.
+fn seal(mut chunk: Encoder) -> Bytes {
+    let payload = chunk.bytes.len() - CHUNK_HEAD_BYTES;
+    assert!(payload <= PAYLOAD_BYTES_MAX, "a chunk is cut long before this");
+    let length = u32::try_from(payload).expect("bounded above");
+    chunk.bytes[..4].copy_from_slice(&length.to_le_bytes());
+    let crc = crc32c::crc32c(&chunk.bytes);
+    chunk.u32(crc);
+    debug_assert_eq!(chunk.bytes.len(), CHUNK_HEAD_BYTES + payload + CHUNK_TAIL_BYTES);
+    chunk.bytes.freeze()
+}

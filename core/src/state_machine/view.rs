@@ -1,0 +1,96 @@
+//! Looking at the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::lease::LeaseRecord;
+use super::mvcc::ReadAt;
+use super::store::Store;
+use crate::digest::Digest;
+use crate::proto::{etcdserverpb as pb, mvccpb};
+use crate::types::{ClusterId, LeaseId, LogIndex, Revision};
+
+/// The store at one applied index: immutable, O(1) to clone, readable from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct StoreView {
+    pub(crate) store: Arc<Store>,
+}
+
+impl StoreView {
+    /// The cluster that this store belongs to.
+    pub fn cluster_id(&self) -> ClusterId {
+        self.store.cluster_id
+    }
+
+    /// The last entry that this store contains.
+    pub fn applied(&self) -> LogIndex {
+        self.store.applied
+    }
+
+    /// The current revision.
+    pub fn revision(&self) -> Revision {
+        self.store.mvcc.revision()
+    }
+
+    /// The compacted revision: older ones cannot be read, this one can. 0 if there was no compaction yet.
+    pub fn compacted(&self) -> Revision {
+        self.store.mvcc.compacted().max(0)
+    }
+
+    /// Whether records of a compaction wait to be removed by the entries to come.
+    pub fn is_sweeping(&self) -> bool {
+        self.store.mvcc.is_sweeping()
+    }
+
+    /// The events of the revisions from `first` on, in order of (revision, sub-revision), without previous values;
+    /// each with its revision in `kv.mod_revision`. None before the compacted revision, whose own are still there.
+    pub fn events_since(&self, first: Revision) -> impl Iterator<Item = mvccpb::Event> + '_ {
+        self.events_between(first, Revision::MAX)
+    }
+
+    /// The events of the revisions `first..=last`, else like [`StoreView::events_since`].
+    pub fn events_between(&self, first: Revision, last: Revision) -> impl Iterator<Item = mvccpb::Event> + '_ {
+        self.store.mvcc.events(first, last).map(|record| record.to_event())
+    }
+
+    /// The key as it is now.
+    pub fn get(&self, key: &Bytes) -> Option<mvccpb::KeyValue> {
+        self.store.mvcc.get(key, ReadAt::Latest).map(|record| record.to_key_value())
+    }
+
+    /// The key as it was just before `revision`: the previous value of an event there. None if it did not exist, or if
+    /// that is compacted away.
+    pub fn value_before(&self, key: &Bytes, revision: Revision) -> Option<mvccpb::KeyValue> {
+        let before = revision.checked_sub(1)?;
+        if before < self.compacted() {
+            return None;
+        }
+        self.store.mvcc.get(key, ReadAt::Revision(before)).map(|record| record.to_key_value())
+    }
+
+    /// A lease, if it exists.
+    pub fn lease(&self, id: LeaseId) -> Option<LeaseRecord> {
+        self.store.leases.get(id).cloned()
+    }
+
+    /// The ids of all leases, in order.
+    pub fn leases(&self) -> impl Iterator<Item = LeaseId> + '_ {
+        self.store.leases.ids()
+    }
+
+    /// All members, by id.
+    pub fn members(&self) -> impl Iterator<Item = &pb::Member> + '_ {
+        self.store.members.iter()
+    }
+
+    /// The digest of everything in the store: equal on all members at the same applied index. O(1).
+    pub fn digest(&self) -> Digest {
+        self.store.digest()
+    }
+
+    /// The same digest, computed from the contents. O(n).
+    pub fn recompute_digest(&self) -> Digest {
+        self.store.recompute_digest()
+    }
+}
