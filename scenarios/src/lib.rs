@@ -1,1 +1,15 @@
-//! To be filled by the next commits.
+//! The catalogue of fault-injection scenarios, and what runs it: many seeds on all cores, failure files, summaries,
+//! and the zoo of planted bugs.
+//!
+//! What this crate does *not* know: how a world is simulated or judged (`detcd-sim`), how a run is looked at afterwards
+//! (`detcd-replay`), real networks.
+
+pub mod args;
+pub mod campaign;
+pub mod catalogue;
+pub mod failure;
+pub mod row;
+pub mod run;
+pub mod summary;
+pub mod trial;
+pub mod zoo;

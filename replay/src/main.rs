@@ -1,0 +1,56 @@
+//! `detcd-replay`: runs a failing seed again, and shows what happened.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use detcd_replay::args::{Cli, Command};
+use detcd_replay::replay::{Recorded, Replayed, other_build};
+use detcd_replay::trace;
+use detcd_scenarios::args::{EXIT_USAGE, UsageError};
+use detcd_scenarios::trial;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // `--help` and `--version` are what was asked for.
+        Err(error) if !error.use_stderr() => {
+            print!("{error}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return refuse(&UsageError::from(error)),
+    };
+    let done = match cli.command {
+        Command::Run { file } => run(&file),
+        Command::Trace(args) => trace::trace(&args, io::stdout().lock()).map(|report| {
+            let ending = trial::ending_of(&report);
+            eprintln!("{}", ending.as_ref().map_or("every promise was kept".to_string(), trial::said));
+            ExitCode::SUCCESS
+        }),
+    };
+    done.unwrap_or_else(|error| refuse(&error))
+}
+
+fn run(file: &Path) -> Result<ExitCode, UsageError> {
+    let recorded = Recorded::read(file)?;
+    match recorded.replay() {
+        Replayed::Same => {
+            println!("reproduced: {recorded}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Replayed::Parted(how) => {
+            println!("not reproduced: {recorded}");
+            println!("  {how}");
+            if let Some(other) = other_build(&recorded.failure) {
+                println!("  {other}");
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn refuse(error: &UsageError) -> ExitCode {
+    eprintln!("detcd-replay: {error}");
+    ExitCode::from(EXIT_USAGE)
+}

@@ -1,0 +1,40 @@
+//! Gives the crate a digest of the sources that decide how a run goes, so that a failure file can say whether it was
+//! found by the same code.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The folders whose code and schemas decide how a run goes, seen from this crate.
+const DECIDING: [&str; 4] = ["../core/src", "../core/proto", "../sim/src", "../Cargo.lock"];
+
+fn main() {
+    let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo says where the crate is"));
+    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+    for place in DECIDING {
+        println!("cargo::rerun-if-changed={place}");
+        roll_in(&here.join(place), &mut digest);
+    }
+    println!("cargo::rustc-env=DETCD_SOURCE={digest:016x}");
+    println!("cargo::rustc-env=DETCD_PROFILE={}", profile());
+}
+
+/// FNV-1a over the contents of `path`, or of everything below it in order of names.
+fn roll_in(path: &Path, digest: &mut u64) {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).expect("a source folder can be read");
+        let mut below: Vec<PathBuf> = entries.map(|entry| entry.expect("a source folder can be read").path()).collect();
+        below.sort();
+        below.iter().for_each(|path| roll_in(path, digest));
+    } else if let Ok(bytes) = fs::read(path) {
+        for byte in bytes {
+            *digest = (*digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// The name of cargo's profile, which it tells only through the path of `OUT_DIR`: .../PROFILE/build/CRATE-HASH/out.
+fn profile() -> String {
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo gives an OUT_DIR"));
+    let profile = out.ancestors().nth(3).and_then(Path::file_name);
+    profile.map_or_else(|| "unknown".to_string(), |name| name.to_string_lossy().into_owned())
+}

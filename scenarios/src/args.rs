@@ -1,0 +1,219 @@
+//! The command line of `detcd-sim`, and the values that its flags take.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Fault-injection scenarios for a simulated detcd cluster, from seeds.
+#[derive(Debug, Parser)]
+#[command(name = "detcd-sim", version, about)]
+pub struct Cli {
+    /// What to do; without a word: `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What `detcd-sim` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Lists the scenarios of the catalogue
+    List,
+    /// Runs scenarios on seeds: without SCENARIO all of the catalogue, without seeds fresh ones for a minute
+    Run(RunArgs),
+}
+
+/// What `detcd-sim run` takes.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Names from `detcd-sim list`, or paths of .toml files
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Run this seed only
+    #[arg(long, value_name = "N", value_parser = parse_seed, conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// Run the seeds from A up to, and without, B
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds)]
+    pub seeds: Option<SeedRange>,
+    /// Start no run after this time: 500ms, 60s, 10m, 2h
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub for_time: Option<Duration>,
+    /// Run this many seeds at once; as many as there are cores by default
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
+    pub jobs: Option<usize>,
+    /// Take part I of N of the seeds, I from 1 to N
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    pub shard: Option<Shard>,
+    /// Run everything twice and compare the digests
+    #[arg(long)]
+    pub verify_determinism: bool,
+    /// Print one JSON object a run, a line each
+    #[arg(long)]
+    pub json: bool,
+    /// Put failure files there
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    pub out: PathBuf,
+}
+
+impl Default for RunArgs {
+    /// What `detcd-sim run` means without more words.
+    fn default() -> RunArgs {
+        RunArgs {
+            scenarios: Vec::new(),
+            seed: None,
+            seeds: None,
+            for_time: None,
+            jobs: None,
+            shard: None,
+            verify_determinism: false,
+            json: false,
+            out: PathBuf::from(DEFAULT_OUT),
+        }
+    }
+}
+
+/// Where failure files go when nothing else is said.
+pub const DEFAULT_OUT: &str = "target/failures";
+
+/// Seeds from `start` up to, and without, `end`; never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeedRange {
+    /// The first.
+    pub start: u64,
+    /// The one after the last.
+    pub end: u64,
+}
+
+/// One part of a campaign that is spread over machines: the seeds that leave `remainder` when divided by `parts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which seeds, below `parts`.
+    pub remainder: u64,
+    /// Into how many parts the seeds are cut.
+    pub parts: u64,
+}
+
+impl Shard {
+    /// The whole.
+    pub const WHOLE: Shard = Shard { remainder: 0, parts: 1 };
+}
+
+/// Something that the user asked for and cannot have: one line that says what, and what is possible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(pub String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<clap::Error> for UsageError {
+    /// Clap explains in paragraphs; the first says what is wrong.
+    fn from(error: clap::Error) -> UsageError {
+        let text = error.to_string();
+        let first: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+        UsageError(first.join(" ").trim_start_matches("error: ").to_string())
+    }
+}
+
+/// Exit status of a usage or configuration error (`EX_USAGE` of sysexits).
+pub const EXIT_USAGE: u8 = 64;
+
+/// A seed: a decimal number of 64 bits.
+///
+/// # Errors
+/// A sentence that says what a seed is.
+pub fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a number from 0 to {}", u64::MAX))
+}
+
+fn parse_seeds(text: &str) -> Result<SeedRange, String> {
+    let form = || format!("seeds are A..B with numbers from 0 to {}, for example 0..200", u64::MAX);
+    let (start, end) = text.split_once("..").ok_or_else(form)?;
+    let range = SeedRange { start: start.parse().map_err(|_| form())?, end: end.parse().map_err(|_| form())? };
+    if range.start >= range.end {
+        return Err(format!("there is no seed from {} up to, and without, {}", range.start, range.end));
+    }
+    Ok(range)
+}
+
+/// A time with its unit: `500ms`, `60s`, `10m`, `2h`.
+///
+/// # Errors
+/// A sentence that says what a time is.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let form = || "a time is a whole number with its unit: 500ms, 60s, 10m, 2h".to_string();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(form)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| form())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(form()),
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(form)
+}
+
+fn parse_jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs) if (1..=1024).contains(&jobs) => Ok(jobs),
+        _ => Err("the number of runs at once is from 1 to 1024".to_string()),
+    }
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let form = || "a shard is I/N with I from 1 to N, for example 2/8".to_string();
+    let (part, parts) = text.split_once('/').ok_or_else(form)?;
+    let part: u64 = part.parse().map_err(|_| form())?;
+    let parts: u64 = parts.parse().map_err(|_| form())?;
+    if part == 0 || part > parts {
+        return Err(form());
+    }
+    Ok(Shard { remainder: part - 1, parts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for wrong in ["60", "s", "", "-1s", "1.5s", "1d", "99999999999999999999s"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong:?} is no time");
+        }
+    }
+
+    #[test]
+    fn seed_ranges_are_half_open_and_never_empty() {
+        assert_eq!(parse_seeds("0..200"), Ok(SeedRange { start: 0, end: 200 }));
+        for wrong in ["5..5", "7..3", "1..", "..9", "1-9", "a..b", "0..-1"] {
+            assert!(parse_seeds(wrong).is_err(), "{wrong:?} is no range");
+        }
+    }
+
+    #[test]
+    fn shards_count_from_one() {
+        assert_eq!(parse_shard("2/8"), Ok(Shard { remainder: 1, parts: 8 }));
+        assert_eq!(parse_shard("8/8"), Ok(Shard { remainder: 7, parts: 8 }));
+        for wrong in ["0/8", "9/8", "1", "1/0", "x/2"] {
+            assert!(parse_shard(wrong).is_err(), "{wrong:?} is no shard");
+        }
+    }
+
+    #[test]
+    fn errors_of_the_command_line_fit_on_one_line() {
+        let error = Cli::try_parse_from(["detcd-sim", "run", "--seed", "x"]).expect_err("x is no seed");
+        let line = UsageError::from(error).to_string();
+        assert!(!line.contains('\n'), "{line}");
+        assert!(line.contains("'x'") && line.contains("a seed is a number"), "{line}");
+    }
+}

@@ -1,0 +1,168 @@
+//! The table at the end of a campaign: one line a scenario.
+
+use std::fmt::Write;
+
+use crate::row::{Row, Verdict};
+
+/// All runs of one scenario, added up.
+#[derive(Clone, Debug, Default)]
+struct Sum {
+    scenario: String,
+    runs: u64,
+    counting: u64,
+    ops: u64,
+    faults: u64,
+    leader_changes: u64,
+    events: u64,
+    sim_ms: u64,
+    wall_ms: u64,
+    safety: u64,
+    liveness: u64,
+    crash: u64,
+}
+
+/// What a campaign came to so far.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    sums: Vec<Sum>,
+    worst: Verdict,
+}
+
+impl Summary {
+    /// A summary with a line for each of `scenarios`, in that order.
+    pub fn of(scenarios: impl IntoIterator<Item = String>) -> Summary {
+        let sums = scenarios.into_iter().map(|scenario| Sum { scenario, ..Sum::default() }).collect();
+        Summary { sums, worst: Verdict::Ok }
+    }
+
+    /// Adds a run of the scenario at `place`; it counts if it did all that its scenario expects of a run.
+    pub fn add(&mut self, place: usize, row: &Row, counts: bool) {
+        let sum = &mut self.sums[place];
+        sum.runs += 1;
+        sum.counting += u64::from(counts);
+        sum.ops += row.ops;
+        sum.faults += row.faults;
+        sum.leader_changes += row.leader_changes;
+        sum.events += row.events;
+        sum.sim_ms += row.sim_ms;
+        sum.wall_ms += row.wall_ms;
+        match row.verdict {
+            Verdict::Ok => {}
+            Verdict::Safety => sum.safety += 1,
+            Verdict::Liveness => sum.liveness += 1,
+            Verdict::Crash => sum.crash += 1,
+        }
+        self.worst = self.worst.max(row.verdict);
+    }
+
+    /// The worst verdict of all runs.
+    pub fn worst(&self) -> Verdict {
+        self.worst
+    }
+
+    /// How many runs there were.
+    pub fn runs(&self) -> u64 {
+        self.sums.iter().map(|sum| sum.runs).sum()
+    }
+
+    /// How many of them ended badly.
+    pub fn failures(&self) -> u64 {
+        self.sums.iter().map(|sum| sum.safety + sum.liveness + sum.crash).sum()
+    }
+
+    /// The table.
+    pub fn table(&self) -> String {
+        let mut lines = vec![HEAD.map(str::to_string)];
+        lines.extend(self.sums.iter().map(cells));
+        lines.push(cells(&self.total()));
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+        let mut text = String::new();
+        for line in &lines {
+            // Names and verdicts start at the left, numbers end at the right.
+            let _ = write!(text, "{:<1$}", line[0], widths[0]);
+            for column in 1..HEAD.len() - 1 {
+                let _ = write!(text, "  {:>1$}", line[column], widths[column]);
+            }
+            let _ = writeln!(text, "  {}", line[HEAD.len() - 1]);
+        }
+        text
+    }
+
+    fn total(&self) -> Sum {
+        let mut total = Sum { scenario: "total".to_string(), ..Sum::default() };
+        for sum in &self.sums {
+            total.runs += sum.runs;
+            total.counting += sum.counting;
+            total.ops += sum.ops;
+            total.faults += sum.faults;
+            total.leader_changes += sum.leader_changes;
+            total.events += sum.events;
+            total.sim_ms += sum.sim_ms;
+            total.wall_ms += sum.wall_ms;
+            total.safety += sum.safety;
+            total.liveness += sum.liveness;
+            total.crash += sum.crash;
+        }
+        total
+    }
+}
+
+/// `count`: how many runs did what their scenario expects of a run.
+const HEAD: [&str; 10] =
+    ["scenario", "runs", "count", "ops", "faults", "leader changes", "events", "sim s", "sim/wall", "verdict"];
+
+fn cells(sum: &Sum) -> [String; HEAD.len()] {
+    let speed = sum.sim_ms.checked_div(sum.wall_ms).map_or("-".to_string(), |times| format!("{times}x"));
+    [
+        sum.scenario.clone(),
+        sum.runs.to_string(),
+        sum.counting.to_string(),
+        sum.ops.to_string(),
+        sum.faults.to_string(),
+        sum.leader_changes.to_string(),
+        sum.events.to_string(),
+        (sum.sim_ms / 1000).to_string(),
+        speed,
+        verdicts(sum),
+    ]
+}
+
+fn verdicts(sum: &Sum) -> String {
+    let bad = [("crash", sum.crash), ("safety", sum.safety), ("liveness", sum.liveness)];
+    let bad: Vec<String> =
+        bad.iter().filter(|(_, count)| *count > 0).map(|(word, count)| format!("{count} {word}")).collect();
+    match (bad.is_empty(), sum.runs) {
+        (false, _) => bad.join(", "),
+        (true, 0) => "not run".to_string(),
+        (true, _) => "ok".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(verdict: Verdict) -> Row {
+        Row { ops: 500, faults: 3, leader_changes: 1, sim_ms: 30_000, wall_ms: 100, verdict, ..Row::default() }
+    }
+
+    #[test]
+    fn the_table_adds_up_and_names_what_failed() {
+        let mut summary = Summary::of(["calm", "swarm", "idle"].map(str::to_string));
+        summary.add(0, &row(Verdict::Ok), true);
+        summary.add(1, &row(Verdict::Ok), true);
+        summary.add(1, &row(Verdict::Liveness), false);
+        summary.add(1, &row(Verdict::Safety), true);
+        let table = summary.table();
+        let line = |name: &str| table.lines().find(|line| line.starts_with(name)).expect("it has a line").to_string();
+        assert!(line("calm").ends_with("  ok"), "{table}");
+        assert!(line("idle").ends_with("  not run"), "{table}");
+        assert!(line("swarm").ends_with("  1 safety, 1 liveness"), "{table}");
+        let numbers = |name: &str| -> Vec<String> { line(name).split_whitespace().map(str::to_string).collect() };
+        assert_eq!(numbers("swarm")[1..4], ["3", "2", "1500"], "{table}");
+        assert_eq!(numbers("total")[1..4], ["4", "3", "2000"], "{table}");
+        assert_eq!(summary.worst(), Verdict::Safety);
+        assert_eq!((summary.runs(), summary.failures()), (4, 2));
+    }
+}

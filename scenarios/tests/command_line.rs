@@ -1,0 +1,173 @@
+//! `detcd-sim` as a user meets it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use detcd_scenarios::row::{Row, Verdict};
+
+/// A run of a few simulated seconds without faults.
+const BRIEF: &str =
+    "name = \"brief\"\nwhy = \"To be quick.\"\nnodes = 3\n\n[phases]\nwarmup_ms = 1_000\nfaults_ms = 2_000\n";
+
+/// As [`BRIEF`], but nobody can converge in no time at all.
+const HOPELESS: &str =
+    "name = \"hopeless\"\nwhy = \"To fail.\"\nnodes = 3\n\n[phases]\nfaults_ms = 2_000\nconverge_within_ms = 0\n";
+
+fn detcd_sim(folder: &Path, args: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_detcd-sim"));
+    program.args(args).current_dir(folder).output().expect("it can be run")
+}
+
+fn folder_with(file: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(file);
+    fs::write(&path, text).expect("written");
+    (folder, path)
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("it can be read");
+    entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The one line on stderr with which a refused command ends; it printed nothing else and left nothing behind.
+fn refused(folder: &Path, args: &[&str]) -> String {
+    let before = names_in(folder);
+    let output = detcd_sim(folder, args);
+    let line = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(64), "{args:?}: {line}");
+    assert!(output.stdout.is_empty(), "{args:?} printed something");
+    assert_eq!(line.trim_end().lines().count(), 1, "{args:?}: {line}");
+    assert!(line.starts_with("detcd-sim: "), "{line}");
+    assert_eq!(names_in(folder), before, "{args:?} left something behind");
+    line
+}
+
+fn rows(output: &Output) -> Vec<Row> {
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("each line is a row")).collect()
+}
+
+#[test]
+fn a_seed_that_is_no_number_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(refused(folder.path(), &["run", "--seed", "seven"]).contains("'seven'"));
+    assert!(refused(folder.path(), &["run", "--seed", "-1"]).contains("-1"));
+    assert!(refused(folder.path(), &["run", "--seeds", "1..x"]).contains("0..200"));
+}
+
+#[test]
+fn one_seed_and_a_range_of_seeds_exclude_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = refused(folder.path(), &["run", "--seed", "1", "--seeds", "1..5"]);
+    assert!(line.contains("--seed") && line.contains("--seeds"), "{line}");
+}
+
+#[test]
+fn unknown_flags_and_words_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(refused(folder.path(), &["run", "--sead", "1"]).contains("--sead"));
+    assert!(refused(folder.path(), &["fly"]).contains("fly"));
+    assert!(refused(folder.path(), &["run", "--for", "60"]).contains("60s"));
+    assert!(refused(folder.path(), &["run", "--jobs", "0"]).contains("from 1"));
+    assert!(refused(folder.path(), &["run", "--seed", "3", "--shard", "1/2"]).contains("--shard leaves no seed"));
+}
+
+#[test]
+fn an_unknown_scenario_is_told_what_there_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = refused(folder.path(), &["run", "clam"]);
+    assert!(line.contains("'clam'") && line.contains("swarm"), "{line}");
+    assert!(refused(folder.path(), &["run", "no-such.toml"]).contains("no-such.toml"));
+}
+
+#[test]
+fn a_scenario_that_names_no_nodes_is_refused() {
+    let (folder, _) = folder_with("x.toml", "name = \"x\"\nwhy = \"x\"\n");
+    let line = refused(folder.path(), &["run", "x.toml", "--seed", "1"]);
+    assert!(line.contains("x.toml:") && line.contains("nodes"), "{line}");
+    let (folder, _) = folder_with("x.toml", "name = \"x\"\nwhy = \"x\"\nnodes = 0\n");
+    let line = refused(folder.path(), &["run", "x.toml", "--seed", "1"]);
+    assert!(line.contains("x.toml:3: ") && line.contains("nodes"), "{line}");
+}
+
+#[test]
+fn an_unknown_fault_is_refused_with_its_line_and_what_there_is() {
+    let text = "name = \"x\"\nwhy = \"x\"\nnodes = 3\n\n[[faults]]\nkind = \"gremlin\"\nat_ms = [1]\nduration_ms = 1\n";
+    let (folder, _) = folder_with("x.toml", text);
+    let line = refused(folder.path(), &["run", "x.toml", "--seed", "1"]);
+    assert!(line.contains("x.toml:6: ") && line.contains("gremlin") && line.contains("one-way-cut"), "{line}");
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_its_line_and_what_is_allowed() {
+    let (folder, _) = folder_with("x.toml", &format!("{BRIEF}converge_ms = 5\n"));
+    let line = refused(folder.path(), &["run", "x.toml", "--seed", "1"]);
+    assert!(line.contains("x.toml:8: "), "{line}");
+    assert!(line.contains("converge_ms") && line.contains("converge_within_ms"), "{line}");
+}
+
+#[test]
+fn a_folder_for_failures_that_cannot_be_written_is_refused_before_anything_runs() {
+    let (folder, path) = folder_with("occupied", "not a folder");
+    let line = refused(folder.path(), &["run", "calm", "--seed", "1", "--out", "occupied"]);
+    assert!(line.contains("--out occupied"), "{line}");
+    assert!(refused(folder.path(), &["run", "--out", "occupied/below"]).contains("no folder"));
+    assert_eq!(fs::read_to_string(path).expect("it is still there"), "not a folder");
+}
+
+#[test]
+fn the_list_names_the_catalogue_from_any_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = detcd_sim(folder.path(), &["list"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for name in ["calm", "leader-partition", "one-way-cut", "crash-storm", "power-loss-all", "slow-disk", "clock-skew"]
+    {
+        assert!(names.contains(&name), "{name} is listed");
+    }
+    assert!(names.contains(&"client-churn") && names.contains(&"swarm"));
+}
+
+#[test]
+fn the_same_seeds_give_the_same_rows_whatever_runs_at_once() {
+    let (folder, _) = folder_with("brief.toml", BRIEF);
+    let run = |jobs: &str| {
+        let output = detcd_sim(folder.path(), &["run", "brief.toml", "--seeds", "0..6", "--jobs", jobs, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        rows(&output).into_iter().map(|row| Row { wall_ms: 0, ..row }).collect::<Vec<_>>()
+    };
+    let alone = run("1");
+    assert_eq!(alone.iter().map(|row| row.seed).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    assert!(alone.iter().all(|row| row.events > 100 && row.ops > 0 && row.sim_ms >= 3_000), "{alone:?}");
+    assert!(alone.windows(2).all(|pair| pair[0].digest != pair[1].digest), "seeds differ");
+    assert_eq!(run("4"), alone);
+}
+
+#[test]
+fn determinism_is_verified_and_nothing_is_left_behind() {
+    let (folder, _) = folder_with("brief.toml", BRIEF);
+    let output = detcd_sim(folder.path(), &["run", "brief.toml", "--seeds", "0..2", "--verify-determinism"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.lines().any(|line| line.starts_with("brief") && line.ends_with("ok")), "{text}");
+    assert_eq!(names_in(folder.path()), ["brief.toml"]);
+}
+
+#[test]
+fn a_failure_has_its_exit_status_its_file_and_the_command_to_run_it_again() {
+    let (folder, _) = folder_with("hopeless.toml", HOPELESS);
+    let args = ["run", "hopeless.toml", "--seed", "5", "--json", "--out", "failed/here"];
+    let output = detcd_sim(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(2), "a liveness violation");
+    let rows = rows(&output);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].verdict, Verdict::Liveness);
+    assert!(rows[0].checker.is_some() && rows[0].detail.is_some());
+    assert_eq!(rows[0].repro.as_deref(), Some("failed/here/hopeless-5.json"));
+    assert!(folder.path().join("failed/here/hopeless-5.json").is_file());
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.contains("detcd-replay run failed/here/hopeless-5.json"), "{said}");
+}
