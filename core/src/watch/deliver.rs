@@ -1,0 +1,311 @@
+//! The two halves of delivery: the cursor that finds out who lags, and the turns in which laggards are served.
+
+use prost::Message;
+
+use super::source::EventSource;
+use super::stream::Watcher;
+use super::window::{self, Window};
+use super::{NO_WATCHER, WatchHub, WatcherKey, response};
+use crate::effect::{Effect, Outputs};
+use crate::proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use crate::proto::mvccpb::Event;
+use crate::types::{Revision, StreamId};
+
+/// How many events are looked at in one slice, about.
+const SLICE_EVENTS: usize = 4096;
+/// How many bytes of responses are made in one slice, about.
+const SLICE_BYTES: usize = 256 << 10;
+
+/// What one slice of work may still cost.
+#[derive(Debug)]
+pub(super) struct Budget {
+    events: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// All of a slice.
+    pub fn of_a_slice() -> Budget {
+        Budget { events: SLICE_EVENTS, bytes: SLICE_BYTES }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.events == 0 || self.bytes == 0
+    }
+
+    fn spend_events(&mut self, events: usize) {
+        self.events = self.events.saturating_sub(events);
+    }
+
+    fn spend_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// What a laggard's turn gives it.
+struct Gathered {
+    events: Vec<Event>,
+    /// It has everything up to here, with these events.
+    through: Revision,
+    /// How many events were looked at.
+    examined: usize,
+}
+
+impl WatchHub {
+    /// Moves the cursor towards the store's revision, and makes laggards of those whose events it meets.
+    pub(super) fn follow(&mut self, source: &impl EventSource, budget: &mut Budget) {
+        while self.cursor < self.head && !budget.is_spent() {
+            let first = self.cursor + 1;
+            if first < source.compacted() {
+                self.skip_compacted(source.compacted());
+                continue;
+            }
+            let mut window = std::mem::take(&mut self.live);
+            if !window.covers(first) {
+                window.load(source, first);
+            }
+            let events = window.since(first);
+            for revision in events.chunk_by(|a, b| window::revision_of(a) == window::revision_of(b)) {
+                if budget.is_spent() {
+                    break;
+                }
+                for event in revision {
+                    let found = self.announce(event);
+                    budget.spend_events(1 + found);
+                }
+                self.cursor = window::revision_of(&revision[0]);
+            }
+            if !budget.is_spent() {
+                self.cursor = window.last();
+            }
+            self.live = window;
+        }
+    }
+
+    /// Makes laggards of the synced watchers that want an event. Returns how many watchers were looked at.
+    fn announce(&mut self, event: &Event) -> usize {
+        let revision = window::revision_of(event);
+        let mut waiting = Vec::new();
+        self.interests.waiting_for(window::key_of(event), &mut waiting);
+        for &key in &waiting {
+            let watcher = self.watchers.get_mut(&key).expect("who waits exists");
+            if revision >= watcher.next && watcher.wants(event) {
+                watcher.next = revision;
+                self.fall_behind(key);
+            }
+        }
+        waiting.len()
+    }
+
+    /// Moves the cursor over revisions that it can no longer read: whoever had to see one of them lags now, and will be
+    /// canceled in its turn.
+    fn skip_compacted(&mut self, compacted: Revision) {
+        let first = self.cursor + 1;
+        let lost: Vec<_> = self
+            .watchers
+            .iter_mut()
+            .filter(|(_, watcher)| !watcher.lagging && watcher.next < compacted)
+            .map(|(key, watcher)| {
+                watcher.next = watcher.next.max(first);
+                *key
+            })
+            .collect();
+        for key in lost {
+            self.fall_behind(key);
+        }
+        self.cursor = compacted - 1;
+    }
+
+    /// A synced watcher lags from now on, at its `next`.
+    fn fall_behind(&mut self, key: WatcherKey) {
+        let watcher = self.watchers.get_mut(&key).expect("the watcher exists");
+        watcher.lagging = true;
+        self.interests.lag(&watcher.range, key);
+        self.streams.get_mut(&key.stream).expect("a watcher's stream is open").lagging.insert(key.id);
+        self.refresh(key.stream);
+    }
+
+    /// A laggard whose `next` is behind the cursor is synced again.
+    fn catch_up(&mut self, key: WatcherKey) {
+        let watcher = self.watchers.get_mut(&key).expect("the watcher exists");
+        watcher.lagging = false;
+        self.interests.wait(&watcher.range, key);
+        self.streams.get_mut(&key.stream).expect("a watcher's stream is open").lagging.remove(key.id);
+    }
+
+    /// Gives turns to the streams that have credit and something pending, until the budget is spent.
+    pub(super) fn deliver(
+        &mut self,
+        source: &impl EventSource,
+        header: &ResponseHeader,
+        budget: &mut Budget,
+        out: &mut Outputs,
+    ) {
+        let mut idle = 0;
+        while !budget.is_spent() && idle < self.ready.len() {
+            let stream = self.ready.turn().expect("somebody is ready");
+            let mut batch = Vec::new();
+            let moved = self.serve(stream, source, header, budget, &mut batch);
+            idle = if moved { 0 } else { idle + 1 };
+            if !batch.is_empty() {
+                out.effects.push(Effect::Push { stream, batch });
+            }
+            self.refresh(stream);
+        }
+    }
+
+    /// One turn of a stream: about one batch of responses, as long as there is credit. Returns whether it moved on.
+    fn serve(
+        &mut self,
+        stream: StreamId,
+        source: &impl EventSource,
+        header: &ResponseHeader,
+        budget: &mut Budget,
+        batch: &mut Vec<WatchResponse>,
+    ) -> bool {
+        let mut turn_bytes = 0;
+        let mut moved = false;
+        while turn_bytes < self.batch_bytes && !budget.is_spent() && self.streams[&stream].credit > 0 {
+            let old = batch.len();
+            let state = self.streams.get_mut(&stream).expect("a stream with a turn is open");
+            if let Some(reply) = state.control.pop_front() {
+                batch.push(reply);
+            } else if let Some(id) = state.lagging.turn() {
+                self.advance(WatcherKey { stream, id }, source, header, budget, batch);
+            } else if self.cursor == self.head && state.is_pending() {
+                self.tell_progress(stream, header, batch);
+            } else {
+                break;
+            }
+            moved = true;
+            let bytes: usize = batch[old..].iter().map(Message::encoded_len).sum();
+            turn_bytes += bytes;
+            budget.spend_bytes(bytes);
+            let state = self.streams.get_mut(&stream).expect("a stream with a turn is open");
+            state.credit = state.credit.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        moved
+    }
+
+    /// One step of a laggard: its next events, or its end if they are compacted away, or nothing but a new position.
+    fn advance(
+        &mut self,
+        key: WatcherKey,
+        source: &impl EventSource,
+        header: &ResponseHeader,
+        budget: &mut Budget,
+        batch: &mut Vec<WatchResponse>,
+    ) {
+        let watcher = self.watchers.get_mut(&key).expect("a laggard exists");
+        assert!(watcher.lagging && watcher.next <= self.cursor, "a laggard is behind the cursor");
+        if watcher.next < source.compacted() {
+            self.forget(key);
+            let compact_revision = source.compacted();
+            batch.push(WatchResponse { canceled: true, compact_revision, ..response(header, 0, key.id) });
+            return;
+        }
+        let window = if self.live.covers(watcher.next) {
+            &self.live
+        } else {
+            if !self.history.covers(watcher.next) {
+                self.history.load(source, watcher.next);
+                budget.spend_events(self.history.len());
+            }
+            &self.history
+        };
+        let gathered = gather(watcher, window, self.cursor, self.batch_bytes, source);
+        budget.spend_events(1 + gathered.examined);
+        assert!(gathered.through >= watcher.next, "a turn moves a laggard");
+        assert!(gathered.through <= self.cursor, "nobody overtakes the cursor");
+        watcher.next = gathered.through + 1;
+        let is_synced = watcher.next > self.cursor;
+        if !gathered.events.is_empty() {
+            watcher.quiet = false;
+            let whole = WatchResponse { events: gathered.events, ..response(header, gathered.through, key.id) };
+            let limit = if watcher.fragment { self.fragment_bytes } else { usize::MAX };
+            cut(whole, limit, batch);
+            self.streams.get_mut(&key.stream).expect("the stream is open").progress_due.remove(&key.id);
+        }
+        if is_synced {
+            self.catch_up(key);
+        }
+    }
+
+    /// Tells progress, of one watcher or of the stream, when nobody lags: what is claimed is sent.
+    fn tell_progress(&mut self, stream: StreamId, header: &ResponseHeader, batch: &mut Vec<WatchResponse>) {
+        assert!(self.cursor == self.head, "progress is told when the cursor has arrived");
+        let state = self.streams.get_mut(&stream).expect("a stream with a turn is open");
+        assert!(state.control.is_empty() && state.lagging.is_empty(), "progress is told behind all else");
+        if let Some(id) = state.progress_due.pop_first() {
+            let watcher = &self.watchers[&WatcherKey { stream, id }];
+            assert!(!watcher.lagging, "only a synced watcher has made progress");
+            if watcher.start <= self.head {
+                batch.push(response(header, self.head, id));
+            }
+        } else {
+            state.progress_asked = false;
+            if state.watchers > 0 && !state.waits_for_the_future(self.head) {
+                batch.push(response(header, self.head, NO_WATCHER));
+            }
+        }
+    }
+}
+
+/// The events that a laggard gets from a window, in whole revisions, up to the cursor or about `bytes_max`.
+fn gather(
+    watcher: &Watcher,
+    window: &Window,
+    cursor: Revision,
+    bytes_max: usize,
+    source: &impl EventSource,
+) -> Gathered {
+    let mut gathered = Gathered { events: Vec::new(), through: window.last().min(cursor), examined: 0 };
+    let (mut bytes, mut current) = (0, 0);
+    for event in window.since(watcher.next) {
+        let revision = window::revision_of(event);
+        if revision > gathered.through {
+            break;
+        }
+        gathered.examined += 1;
+        if !watcher.wants(event) {
+            continue;
+        }
+        if revision != current && bytes >= bytes_max {
+            gathered.through = revision - 1;
+            break;
+        }
+        current = revision;
+        let mut event = event.clone();
+        if watcher.prev_kv
+            && !window::is_create(&event)
+            && let Some(kv) = &event.kv
+        {
+            event.prev_kv = source.value_before(&kv.key, revision);
+        }
+        bytes += event.encoded_len();
+        gathered.events.push(event);
+    }
+    gathered
+}
+
+/// Appends a response to `batch`, in pieces shorter than `bytes_max` if it is not and if its events allow it; all but
+/// the last piece say that more follows.
+fn cut(whole: WatchResponse, bytes_max: usize, batch: &mut Vec<WatchResponse>) {
+    if whole.events.len() < 2 || whole.encoded_len() < bytes_max {
+        batch.push(whole);
+        return;
+    }
+    let empty = WatchResponse { events: Vec::new(), ..whole.clone() };
+    let mut piece = WatchResponse { fragment: true, ..empty.clone() };
+    for event in whole.events {
+        piece.events.push(event);
+        if piece.events.len() > 1 && piece.encoded_len() >= bytes_max {
+            let over = piece.events.pop().expect("it was just put in");
+            let full = std::mem::replace(&mut piece, WatchResponse { fragment: true, ..empty.clone() });
+            batch.push(full);
+            piece.events.push(over);
+        }
+    }
+    piece.fragment = false;
+    batch.push(piece);
+}

@@ -1,0 +1,80 @@
+//! Who waits for which key: finds the synced watchers of an event without looking at the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::WatcherKey;
+use super::key_range::KeyRange;
+use super::span_map::SpanMap;
+
+/// The ranges of all watchers, and who of their watchers is synced.
+#[derive(Debug, Default)]
+pub(super) struct Interests {
+    keys: BTreeMap<Bytes, Interest>,
+    spans: SpanMap<Interest>,
+}
+
+/// The watchers of one range.
+#[derive(Debug, Default)]
+struct Interest {
+    /// How many there are, synced or not; the range stays as long as it has one.
+    watchers: u64,
+    /// Those that wait for the next event.
+    synced: BTreeSet<WatcherKey>,
+}
+
+impl Interests {
+    /// Adds a watcher of `range`, not synced yet.
+    pub fn add(&mut self, range: &KeyRange) {
+        match range {
+            KeyRange::Key(key) => self.keys.entry(key.clone()).or_default().watchers += 1,
+            KeyRange::Span(span) => match self.spans.get_mut(span) {
+                Some(interest) => interest.watchers += 1,
+                None => self.spans.insert(span.clone(), Interest { watchers: 1, synced: BTreeSet::new() }),
+            },
+        }
+    }
+
+    /// Takes out a watcher of `range`, synced or not.
+    pub fn remove(&mut self, range: &KeyRange, watcher: WatcherKey) {
+        let interest = self.interest(range);
+        interest.synced.remove(&watcher);
+        interest.watchers -= 1;
+        if interest.watchers == 0 {
+            assert!(interest.synced.is_empty(), "only watchers of a range are synced in it");
+            match range {
+                KeyRange::Key(key) => drop(self.keys.remove(key)),
+                KeyRange::Span(span) => self.spans.remove(span),
+            }
+        }
+    }
+
+    /// A watcher of `range` waits for the next event from now on.
+    pub fn wait(&mut self, range: &KeyRange, watcher: WatcherKey) {
+        let fresh = self.interest(range).synced.insert(watcher);
+        assert!(fresh, "a watcher that waits does not begin to wait");
+    }
+
+    /// A watcher of `range` waits no more: it lags behind.
+    pub fn lag(&mut self, range: &KeyRange, watcher: WatcherKey) {
+        let waited = self.interest(range).synced.remove(&watcher);
+        assert!(waited, "only a watcher that waits can fall behind");
+    }
+
+    /// Appends to `out` the synced watchers whose range contains `key`.
+    pub fn waiting_for(&self, key: &[u8], out: &mut Vec<WatcherKey>) {
+        if let Some(interest) = self.keys.get(key) {
+            out.extend(&interest.synced);
+        }
+        self.spans.containing(key, &mut |interest| out.extend(&interest.synced));
+    }
+
+    fn interest(&mut self, range: &KeyRange) -> &mut Interest {
+        match range {
+            KeyRange::Key(key) => self.keys.get_mut(key),
+            KeyRange::Span(span) => self.spans.get_mut(span),
+        }
+        .expect("a watcher's range is known")
+    }
+}

@@ -1,0 +1,101 @@
+//! A piece of history, read once for all the watchers that need it.
+
+use prost::Message;
+
+use super::source::EventSource;
+use crate::proto::mvccpb::event::EventType;
+use crate::proto::mvccpb::{Event, KeyValue};
+use crate::types::Revision;
+
+/// A window has at most this many revisions, and so has a response: etcd's batch in a catch-up (contract, section 1.2).
+const WINDOW_REVISIONS_MAX: usize = 1000;
+/// A window ends with the revision that makes it this long, in bytes of events.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// The events of the revisions `first..=last`, whole. What it holds stays true for ever: history does not change, and
+/// whoever reads it has asked first whether it is compacted away.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    first: Revision,
+    last: Revision,
+    events: Vec<Event>,
+}
+
+impl Window {
+    /// Whether the revision is in it.
+    pub fn covers(&self, revision: Revision) -> bool {
+        revision >= self.first && revision <= self.last
+    }
+
+    /// Its last revision.
+    pub fn last(&self) -> Revision {
+        self.last
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The events of its revisions from `first` on.
+    pub fn since(&self, first: Revision) -> &[Event] {
+        let skip = self.events.partition_point(|event| revision_of(event) < first);
+        &self.events[skip..]
+    }
+
+    /// Reads it anew, from `first`, which must be readable, as far as its limits and the store's revision allow.
+    pub fn load(&mut self, source: &impl EventSource, first: Revision) {
+        assert!(first >= source.compacted(), "compacted events are not read");
+        assert!(first <= source.revision(), "the future is not read");
+        self.events.clear();
+        self.first = first;
+        self.last = source.revision();
+        let (mut current, mut revisions, mut bytes) = (0, 0, 0);
+        for event in source.events_since(first) {
+            let revision = revision_of(&event);
+            assert!(revision >= current.max(first), "events come in order");
+            if revision != current {
+                if revisions == WINDOW_REVISIONS_MAX || bytes >= WINDOW_BYTES {
+                    self.last = revision - 1;
+                    break;
+                }
+                current = revision;
+                revisions += 1;
+            }
+            bytes += event.encoded_len();
+            self.events.push(bare(event));
+        }
+    }
+}
+
+/// The revision of an event.
+pub(super) fn revision_of(event: &Event) -> Revision {
+    event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
+}
+
+/// The key of an event.
+pub(super) fn key_of(event: &Event) -> &[u8] {
+    event.kv.as_ref().map_or(&[], |kv| &kv.key)
+}
+
+/// Whether an event deletes its key.
+pub(super) fn is_delete(event: &Event) -> bool {
+    event.r#type == EventType::Delete as i32
+}
+
+/// Whether an event puts a key that was absent, so that there is no previous value.
+pub(super) fn is_create(event: &Event) -> bool {
+    !is_delete(event) && event.kv.as_ref().is_some_and(|kv| kv.create_revision == kv.mod_revision)
+}
+
+/// An event as a client gets it: a deletion has key and revision only, and nothing has a previous value unless the
+/// watcher asked for it (contract, section 1.2).
+fn bare(mut event: Event) -> Event {
+    event.prev_kv = None;
+    if is_delete(&event) {
+        let revision = revision_of(&event);
+        let key = event.kv.take().map(|kv| kv.key).unwrap_or_default();
+        event.kv = Some(KeyValue { key, mod_revision: revision, ..KeyValue::default() });
+    }
+    event
+}
