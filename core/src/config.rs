@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub wal_writes_in_flight_max: usize,
     /// One write of the log carries at most about this many bytes.
     pub wal_write_bytes_max: usize,
+    /// How far the log is durable is written down whenever it has become durable for this many more bytes.
+    pub wal_mark_interval_bytes: u64,
     /// A checkpoint is due when this many entries were applied since the last one.
     pub checkpoint_entries: u64,
     /// A checkpoint is written, and sent to followers, in chunks of about this many bytes.
@@ -82,6 +84,7 @@ impl NodeConfig {
             wal_segment_bytes: 64_000_000,
             wal_writes_in_flight_max: 2,
             wal_write_bytes_max: 4 << 20,
+            wal_mark_interval_bytes: 1 << 20,
             checkpoint_entries: 10_000,
             checkpoint_chunk_bytes: 256 << 10,
             catchup_entries: 5_000,

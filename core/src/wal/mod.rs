@@ -1,1 +1,89 @@
 //! The write-ahead log as bytes: records, segments, durable marks, recovery. Knows no files.
+//!
+//! # Files
+//!
+//! * `member/wal/{seq:016x}-{index:016x}.wal`: the segments, in etcd's framing (contract, section 7), so that tools
+//!   that read an etcd data directory can read ours. The second number is the first index that may begin in it.
+//! * `member/wal/durable.marks`: two checksummed slots, written in turn, that say how far the log is known to be
+//!   durable, which segment is the first that counts, and how often the node was opened.
+//! * `member/wal/*.tmp`: files that are being prepared; they never count and are removed when the node is opened.
+//!
+//! # Order of calls
+//!
+//! 1. [`Recovery::new`] with the listing; then [`Recovery::next_read`] and [`Recovery::feed`] until no read is left;
+//!    then [`Recovery::finish`]. Nothing is written so far, whatever was found.
+//! 2. The caller picks the newest of [`Recovered::marks`] for which it has a checkpoint and for which
+//!    [`Recovered::continues_from`] holds, and takes [`Recovered::entries_after`] it.
+//! 3. [`Writer::open`] with [`Recovered::start`] writes: it removes leftovers, zeroes a torn tail, makes what was read
+//!    durable and counts the boot. The node serves once [`Writer::is_open`]; appends before that are kept.
+//! 4. [`Writer::append`] as consensus wants, [`Writer::flush`] at the end of each step, and every `DiskDone` first to
+//!    [`Writer::on_disk_done`]. [`Writer::retry_allocate`] on a timer while [`Writer::has_room`] is false.
+//! 5. After a checkpoint is durable: [`Writer::append`] with its mark; when that write is durable and the checkpoint
+//!    is the oldest that is kept, [`Writer::release_before`].
+//! 6. [`Writer::stop`], then wait for [`Writer::is_stopped`].
+
+mod marks;
+mod payload;
+mod record;
+mod recover;
+mod segment;
+mod writer;
+
+use crate::config::NodeConfig;
+use crate::types::{ClusterId, NodeId};
+
+pub use recover::{Recovered, Recovery, TornTail};
+pub use writer::{Progress, WriteId, Writer, WriterStart};
+
+/// The directory of the log, relative to the data directory.
+pub const WAL_DIR: &str = "member/wal";
+
+/// Every offset and size that torn writes are judged by is a multiple of this (contract, section 7).
+const SECTOR_BYTES: u64 = 512;
+
+/// No index, sequence number or offset that is read may be larger, so that counting on cannot overflow.
+const NUMBER_MAX: u64 = i64::MAX as u64;
+
+/// What the log needs to know of a node's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalConfig {
+    /// Whose log it is.
+    pub node_id: NodeId,
+    /// Of which cluster.
+    pub cluster_id: ClusterId,
+    /// Segments are allocated with this many bytes, rounded up to whole sectors.
+    pub segment_bytes: u64,
+    /// How many writes may be on their way to the disk at once; at least 1.
+    pub writes_in_flight_max: usize,
+    /// One write carries at most this many bytes, or one record.
+    pub write_bytes_max: usize,
+    /// No record is expected to be longer than this.
+    pub record_bytes_max: u64,
+    /// A durable mark is due when the log has become durable for this many bytes since the last one.
+    pub mark_interval_bytes: u64,
+    /// Recovery reads at most this many bytes at once.
+    pub read_bytes_max: u64,
+}
+
+impl WalConfig {
+    /// The part of a node's configuration that concerns its log.
+    pub fn of(config: &NodeConfig) -> WalConfig {
+        WalConfig {
+            node_id: config.node_id,
+            cluster_id: config.cluster_id,
+            segment_bytes: config.wal_segment_bytes,
+            writes_in_flight_max: config.wal_writes_in_flight_max.max(1),
+            write_bytes_max: config.wal_write_bytes_max,
+            record_bytes_max: config.request_bytes_max as u64 + (64 << 10),
+            mark_interval_bytes: config.wal_mark_interval_bytes,
+            read_bytes_max: 256 << 10,
+        }
+    }
+
+    /// How many bytes at the end of the log may be written and not yet durable: what may be in flight, and one record.
+    ///
+    /// A damaged record with intact ones further behind it than this was durable once: no crash explains it.
+    fn in_flight_bytes_max(&self) -> u64 {
+        self.writes_in_flight_max as u64 * self.write_bytes_max as u64 + self.record_bytes_max
+    }
+}

@@ -1,0 +1,186 @@
+//! The framing of records, as etcd writes them (contract, section 7).
+//!
+//! A frame is eight bytes, little endian: the low 56 bits say how long the record is, the top byte is `0x80 | padding`
+//! if zeros follow to fill up eight bytes. The record is the protobuf message {type, crc, data}; `crc` is the CRC-32C
+//! of all data since the first record of the log, including its own.
+//!
+//! The checksum covers only `data`. So that no changed byte goes unseen, decoding takes nothing but the exact bytes
+//! that encoding gives: fields in order, shortest varints, the right padding, all of it zero.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+/// The size of the length field before each record.
+pub(super) const FRAME_BYTES: u64 = 8;
+
+/// Type and checksum with their field keys, the key of the data, and the longest varint for its length.
+const FIELDS_BYTES_MAX: usize = 2 + 6 + 1 + 10;
+
+/// What a record's data means; the numbers are etcd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordKind {
+    /// Whose log it is; the second record of each segment.
+    Metadata = 1,
+    /// An entry of the Raft log.
+    Entry = 2,
+    /// The hard state.
+    HardState = 3,
+    /// The running checksum so far; the first record of each segment.
+    Crc = 4,
+    /// A checkpoint that is durable.
+    SnapshotMark = 5,
+}
+
+impl RecordKind {
+    fn from_number(number: u8) -> Option<RecordKind> {
+        match number {
+            1 => Some(RecordKind::Metadata),
+            2 => Some(RecordKind::Entry),
+            3 => Some(RecordKind::HardState),
+            4 => Some(RecordKind::Crc),
+            5 => Some(RecordKind::SnapshotMark),
+            _ => None,
+        }
+    }
+}
+
+/// An upper bound of the framed size of a record with this many bytes of data.
+pub(super) fn framed_bytes_max(data_bytes: usize) -> u64 {
+    FRAME_BYTES + ((FIELDS_BYTES_MAX + data_bytes) as u64).next_multiple_of(8)
+}
+
+/// Appends a framed record to `out` and moves the running checksum on. The data is `head` and then `body`.
+pub(super) fn put_record(out: &mut BytesMut, running_crc: &mut u32, kind: RecordKind, head: &[u8], body: &[u8]) {
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(*running_crc, head), body);
+    *running_crc = crc;
+    let data_bytes = head.len() + body.len();
+    let mut record_bytes = 2 + 1 + encoded_len_varint(u64::from(crc));
+    if data_bytes > 0 {
+        record_bytes += 1 + encoded_len_varint(data_bytes as u64) + data_bytes;
+    }
+    let padding = record_bytes.wrapping_neg() % 8;
+    out.reserve(FRAME_BYTES as usize + record_bytes + padding);
+    out.put_u64_le(length_field(record_bytes as u64));
+    out.put_slice(&[0x08, kind as u8, 0x10]);
+    encode_varint(u64::from(crc), out);
+    if data_bytes > 0 {
+        out.put_u8(0x1a);
+        encode_varint(data_bytes as u64, out);
+        out.put_slice(head);
+        out.put_slice(body);
+    }
+    out.put_bytes(0, padding);
+}
+
+/// The length field of a record of this many bytes.
+fn length_field(record_bytes: u64) -> u64 {
+    match record_bytes.wrapping_neg() % 8 {
+        0 => record_bytes,
+        padding => record_bytes | (0x80 | padding) << 56,
+    }
+}
+
+/// What stands at some place of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// A length of zero: the log of this segment ends here.
+    End,
+    /// Only this many bytes, from the start of the frame, would show what stands here.
+    Needs(u64),
+    /// No record that we could have written.
+    Broken(&'static str),
+    /// A well-formed record whose checksum is not yet compared.
+    Record {
+        /// What it is.
+        kind: RecordKind,
+        /// The running checksum that it claims.
+        crc: u32,
+        /// Where its data lies, counted from the start of the frame.
+        data: std::ops::Range<usize>,
+        /// How long the frame is.
+        frame_bytes: usize,
+    },
+}
+
+/// Says what stands at the start of `bytes`. Total: any bytes give an answer, and nothing is allocated.
+pub(super) fn parse_frame(bytes: &[u8]) -> Frame {
+    let Some((field, rest)) = bytes.split_first_chunk::<8>() else {
+        return Frame::Needs(FRAME_BYTES);
+    };
+    let field = u64::from_le_bytes(*field);
+    if field == 0 {
+        return Frame::End;
+    }
+    let record_bytes = field & ((1 << 56) - 1);
+    if record_bytes == 0 || length_field(record_bytes) != field {
+        return Frame::Broken("a length field that is none");
+    }
+    let padded_bytes = record_bytes.next_multiple_of(8);
+    if (rest.len() as u64) < padded_bytes {
+        return Frame::Needs(FRAME_BYTES + padded_bytes);
+    }
+    // Both fit, as they are no longer than a slice.
+    let (record_bytes, padded_bytes) = (record_bytes as usize, padded_bytes as usize);
+    if rest[record_bytes..padded_bytes].iter().any(|&byte| byte != 0) {
+        return Frame::Broken("padding that is not zero");
+    }
+    let Some((kind, crc, data)) = parse_record(&rest[..record_bytes]) else {
+        return Frame::Broken("a record that is malformed");
+    };
+    let start = FRAME_BYTES as usize + data.start;
+    let end = FRAME_BYTES as usize + data.end;
+    Frame::Record { kind, crc, data: start..end, frame_bytes: FRAME_BYTES as usize + padded_bytes }
+}
+
+/// The fields of a record that is exactly as we encode it, or nothing.
+fn parse_record(record: &[u8]) -> Option<(RecordKind, u32, std::ops::Range<usize>)> {
+    let [0x08, number, 0x10, ..] = *record else { return None };
+    let kind = RecordKind::from_number(number)?;
+    let mut at = 3;
+    let crc = u32::try_from(take_varint(record, &mut at)?).ok()?;
+    if at == record.len() {
+        return Some((kind, crc, at..at));
+    }
+    if record[at] != 0x1a {
+        return None;
+    }
+    at += 1;
+    let data_bytes = take_varint(record, &mut at)?;
+    let is_rest = data_bytes > 0 && data_bytes == (record.len() - at) as u64;
+    is_rest.then_some((kind, crc, at..record.len()))
+}
+
+/// Takes a varint in its shortest form.
+fn take_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let start = *at;
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        let part = u64::from(byte & 0x7f);
+        if part << shift >> shift != part {
+            return None;
+        }
+        value |= part << shift;
+        if byte & 0x80 == 0 {
+            let is_shortest = encoded_len_varint(value) == *at - start;
+            return is_shortest.then_some(value);
+        }
+    }
+    None
+}
+
+/// Whether two records stand one after the other here, the second of which continues the checksum of the first.
+pub(super) fn two_records_at(bytes: &[u8]) -> bool {
+    let Frame::Record { crc: first, frame_bytes, .. } = parse_frame(bytes) else { return false };
+    let rest = &bytes[frame_bytes..];
+    match parse_frame(rest) {
+        Frame::Record { crc, data, .. } => crc32c::crc32c_append(first, &rest[data]) == crc,
+        _ => false,
+    }
+}
+
+/// Cuts a record's data out of its frame without copying.
+pub(super) fn data_of(frame: &Bytes, data: std::ops::Range<usize>) -> Bytes {
+    frame.slice(data)
+}

@@ -1,0 +1,46 @@
+//! Names of segments, as etcd forms them (contract, section 7).
+
+use std::fmt;
+
+use crate::effect::FileName;
+use crate::types::LogIndex;
+
+use super::{NUMBER_MAX, WAL_DIR};
+
+/// Which segment: its place in the log, and the first index that may begin in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SegmentName {
+    /// Counted up by one from 0.
+    pub(super) seq: u64,
+    /// One more than the last index when the segment was begun; 0 for the first segment of all.
+    pub(super) index: LogIndex,
+}
+
+impl SegmentName {
+    /// The file's name, relative to the data directory.
+    pub(super) fn file(self) -> FileName {
+        format!("{WAL_DIR}/{self}").into()
+    }
+
+    /// Reads a name without its directory; nothing for any other name.
+    pub(super) fn parse(name: &str) -> Option<SegmentName> {
+        let (seq, index) = name.strip_suffix(".wal")?.split_once('-')?;
+        let parsed = SegmentName {
+            seq: u64::from_str_radix(seq, 16).ok()?,
+            index: LogIndex(u64::from_str_radix(index, 16).ok()?),
+        };
+        let is_ours = parsed.seq <= NUMBER_MAX && parsed.index.0 <= NUMBER_MAX && parsed.to_string() == name;
+        is_ours.then_some(parsed)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}.wal", self.seq, self.index.0)
+    }
+}
+
+/// The name of the file that will become segment `seq`.
+pub(super) fn temporary_file(seq: u64) -> FileName {
+    format!("{WAL_DIR}/{seq:016x}.tmp").into()
+}

@@ -1,0 +1,465 @@
+//! Turns what consensus wants durable into disk actions, many appends to one write and one sync (group commit).
+//!
+//! A write is durable when a sync completes that was issued after it; the next segment is only begun when everything
+//! in the current one is durable, so "durable" is a prefix of the log at any time. An error is never retried.
+
+mod cut;
+mod marking;
+mod opening;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::BytesMut;
+
+use crate::disk_queue::DiskQueue;
+use crate::effect::{DiskAction, FileName, HaltReason};
+use crate::input::{DiskError, DiskReply};
+use crate::log::{Entry, HardState, SnapshotMeta};
+use crate::types::{DiskOp, LogIndex, Term};
+
+use super::marks::{Mark, Position};
+use super::payload::Payload;
+use super::segment::SegmentName;
+use super::{SECTOR_BYTES, WalConfig};
+
+use cut::NextSegment;
+use marking::Marks;
+use opening::Stage;
+pub(super) use opening::TailStart;
+pub use opening::WriterStart;
+
+/// Names what one call of [`Writer::append`] asked for; counted up from 1, and 0 is always durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u64);
+
+/// What a completion meant to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether the log had asked for the operation.
+    pub ours: bool,
+    /// If more is durable now: every write up to and including this one.
+    pub durable: Option<WriteId>,
+}
+
+/// The end of the log that is written.
+#[derive(Debug)]
+pub struct Writer {
+    config: WalConfig,
+    boot: u64,
+    ops: BTreeMap<DiskOp, Op>,
+    stage: Stage,
+    stopping: bool,
+
+    pending: VecDeque<Pending>,
+    pending_bytes: u64,
+    last_id: WriteId,
+    issued_id: WriteId,
+    durable_id: WriteId,
+    writes: VecDeque<Write>,
+
+    segments: VecDeque<SegmentName>,
+    current: Current,
+    next: NextSegment,
+    marks: Marks,
+
+    /// The newest hard state that was appended, written or not.
+    appended_state: HardState,
+    /// The newest hard state that was written.
+    written_state: HardState,
+    /// The last index of the log as written.
+    last_index: LogIndex,
+    /// The last entry record as written.
+    last_entry: (LogIndex, Term),
+    scratch: BytesMut,
+    /// Room for the first segment and the marks that the disk refused.
+    denied: Vec<(FileName, u64)>,
+}
+
+/// A value that waits for a write.
+#[derive(Debug)]
+struct Pending {
+    id: WriteId,
+    payload: Payload,
+    /// Whether it may not wait for a later write: all but a changed commit index.
+    must_sync: bool,
+}
+
+/// A write that is not known to be durable.
+#[derive(Debug)]
+struct Write {
+    sync: DiskOp,
+    /// Everything up to this is durable with it.
+    id: WriteId,
+    bytes: u64,
+    end: Position,
+}
+
+/// The segment that is written.
+#[derive(Debug, Default)]
+struct Current {
+    size_bytes: u64,
+    offset: u64,
+    crc: u32,
+}
+
+/// A disk operation under way.
+#[derive(Debug)]
+struct Op {
+    kind: OpKind,
+    what: &'static str,
+    file: FileName,
+}
+
+/// Why an operation was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OpKind {
+    /// One of those that the current stage of opening waits for; if it allocates, this many bytes.
+    Stage {
+        allocate_bytes: u64,
+    },
+    LogAppend,
+    LogSync,
+    AllocateNext,
+    NextHeader,
+    NextHeaderSync,
+    NextRename,
+    NextSyncDir,
+    MarkAppend,
+    MarkSync,
+    Release,
+}
+
+impl Writer {
+    /// The number of this life of the node, counted from 1. Unique once [`Writer::is_open`]: no other life that
+    /// served has it.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Whether the log is ready: everything that was read is durable, and this boot is counted.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Whether a stop has been carried out.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping
+            && if self.is_open() {
+                self.is_idle() && !self.marks.is_writing() && self.marks.newest.durable == self.marks.durable
+            } else {
+                self.is_denied_opening()
+            }
+    }
+
+    /// Every write up to and including this one is durable.
+    pub fn durable(&self) -> WriteId {
+        self.durable_id
+    }
+
+    /// How many bytes of appends wait for a write, at most.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
+    }
+
+    /// The files of the segments that count, oldest first; for tests and tools.
+    pub fn segment_files(&self) -> impl Iterator<Item = FileName> + '_ {
+        self.segments.iter().map(|segment| segment.file())
+    }
+
+    /// Whether proposals may be accepted: false if the disk refused room for the next segment and the current one
+    /// cannot take the reserve any more. Then call [`Writer::retry_allocate`] from time to time.
+    pub fn has_room(&self) -> bool {
+        if !self.is_open() {
+            return !self.is_denied_opening();
+        }
+        let room_bytes = self.current.size_bytes - self.current.offset;
+        !self.next.is_denied() || room_bytes >= self.pending_bytes + self.reserve_bytes()
+    }
+
+    /// What has to fit into the current segment while there is no next one.
+    fn reserve_bytes(&self) -> u64 {
+        self.config.in_flight_bytes_max().min(self.segment_bytes() / 4)
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.config.segment_bytes.next_multiple_of(SECTOR_BYTES)
+    }
+
+    /// Takes over what has to become durable: a mark of a durable checkpoint, then entries, then the hard state.
+    ///
+    /// Gives the write to wait for; compare it with [`Writer::durable`] at once, as there may be nothing to wait for:
+    /// a changed commit index alone is not synced (contract, section 7); it rides along with the next write.
+    ///
+    /// Entries whose index was written before overwrite it and everything after it. A mark whose index lies behind
+    /// the last entry, or has another term than the entry there, replaces the whole log before it.
+    pub fn append(&mut self, entries: &[Entry], hard_state: Option<HardState>, mark: Option<SnapshotMeta>) -> WriteId {
+        assert!(!self.stopping, "the log is appended to after it was told to stop");
+        let hard_state = hard_state.filter(|state| *state != self.appended_state);
+        let is_vote = hard_state
+            .is_some_and(|state| (state.term, state.vote) != (self.appended_state.term, self.appended_state.vote));
+        let must_sync = is_vote || !entries.is_empty() || mark.is_some();
+        if must_sync {
+            self.last_id.0 += 1;
+        }
+        if let Some(mark) = mark {
+            self.push(Payload::Mark(mark), must_sync);
+        }
+        for entry in entries {
+            self.push(Payload::Entry(entry.clone()), must_sync);
+        }
+        if let Some(state) = hard_state {
+            assert!(state.term >= self.appended_state.term, "a term goes back");
+            self.appended_state = state;
+            self.push(Payload::HardState(state), must_sync);
+        }
+        self.last_id
+    }
+
+    fn push(&mut self, payload: Payload, must_sync: bool) {
+        if !must_sync
+            && let Some(last) = self.pending.back_mut()
+            && !last.must_sync
+        {
+            last.payload = payload;
+            return;
+        }
+        self.pending_bytes += payload.framed_bytes_max();
+        self.pending.push_back(Pending { id: self.last_id, payload, must_sync });
+    }
+
+    /// Issues one append and one sync for what is pending, as often as the limits allow. Call it at the end of each
+    /// step; appends that do not fit now stay pending.
+    pub fn flush(&mut self, disk: &mut DiskQueue) {
+        while self.wants_write() && self.writes.len() < self.config.writes_in_flight_max {
+            let first_bytes = self.pending[0].payload.framed_bytes_max();
+            if first_bytes > self.current.size_bytes - self.current.offset {
+                self.begin_cut(first_bytes, disk);
+                break;
+            }
+            let limit_bytes = self.write_limit_bytes();
+            if first_bytes > limit_bytes && !self.writes.is_empty() {
+                break;
+            }
+            self.write(limit_bytes.max(first_bytes), disk);
+        }
+        self.advance(disk);
+    }
+
+    fn wants_write(&self) -> bool {
+        let has_work = self.issued_id < self.last_id || self.stopping && !self.pending.is_empty();
+        self.is_open() && has_work && !self.next.is_cutting()
+    }
+
+    /// How long the next write may be, so that everything in flight stays within what recovery takes for torn.
+    fn write_limit_bytes(&self) -> u64 {
+        let in_flight_bytes: u64 = self.writes.iter().map(|write| write.bytes).sum();
+        let room_bytes = self.current.size_bytes - self.current.offset;
+        (self.config.write_bytes_max as u64)
+            .min(room_bytes)
+            .min(self.config.in_flight_bytes_max().saturating_sub(in_flight_bytes))
+    }
+
+    /// Writes pending values until the next one might go beyond the limit.
+    fn write(&mut self, limit_bytes: u64, disk: &mut DiskQueue) {
+        let mut out = BytesMut::with_capacity(limit_bytes.min(self.pending_bytes) as usize);
+        while let Some(pending) = self.pending.front() {
+            let bytes_max = pending.payload.framed_bytes_max();
+            if out.len() as u64 + bytes_max > limit_bytes {
+                break;
+            }
+            pending.payload.put(&mut out, &mut self.current.crc, &mut self.scratch);
+            match &pending.payload {
+                Payload::Entry(entry) => {
+                    self.last_index = entry.index;
+                    self.last_entry = (entry.index, entry.term);
+                }
+                Payload::HardState(state) => self.written_state = *state,
+                Payload::Mark(mark) => self.last_index = self.last_index.max(mark.index),
+            }
+            self.pending_bytes -= bytes_max;
+            self.pending.pop_front();
+        }
+        self.issued_id = match self.pending.front() {
+            None => self.last_id,
+            Some(pending) if pending.must_sync => WriteId(pending.id.0 - 1),
+            Some(pending) => pending.id,
+        };
+        let bytes = out.len() as u64;
+        assert!(bytes > 0, "a write of the log is empty");
+        assert!(bytes <= self.current.size_bytes - self.current.offset, "a write goes beyond the room that was taken");
+        let file = self.current_file();
+        let action = DiskAction::Append { file: file.clone(), offset: self.current.offset, bytes: out.freeze() };
+        self.issue(OpKind::LogAppend, action, disk);
+        let sync = self.issue(OpKind::LogSync, DiskAction::Sync { file }, disk);
+        self.current.offset += bytes;
+        self.writes.push_back(Write { sync, id: self.issued_id, bytes, end: self.position() });
+    }
+
+    /// The end of the log as written.
+    fn position(&self) -> Position {
+        Position {
+            segment: self.current_segment().seq,
+            offset: self.current.offset,
+            last_index: self.last_entry.0,
+            last_term: self.last_entry.1,
+        }
+    }
+
+    fn current_segment(&self) -> SegmentName {
+        *self.segments.back().expect("an open log has a segment")
+    }
+
+    fn current_file(&self) -> FileName {
+        self.current_segment().file()
+    }
+
+    /// Takes the completion of a disk operation, in any order. Operations of others are let pass.
+    ///
+    /// An error is a reason to halt; the writer must not be used after it.
+    pub fn on_disk_done(
+        &mut self,
+        op: DiskOp,
+        result: &Result<DiskReply, DiskError>,
+        disk: &mut DiskQueue,
+    ) -> Result<Progress, HaltReason> {
+        let Some(done) = self.ops.remove(&op) else {
+            return Ok(Progress { ours: false, durable: None });
+        };
+        let before = self.durable_id;
+        match (result, done.kind) {
+            (Ok(_), kind) => self.on_done(op, kind, disk),
+            (Err(DiskError::NoSpace), OpKind::AllocateNext) => self.next.deny(),
+            (Err(DiskError::NoSpace), OpKind::Stage { allocate_bytes: 1.. }) => self.deny_stage(done),
+            // A released segment that stays is removed when the node is opened again.
+            (Err(_), OpKind::Release) => {}
+            (Err(error), _) => return Err(halt(&done, error)),
+        }
+        if self.stopping {
+            self.flush(disk);
+        } else {
+            self.advance(disk);
+        }
+        Ok(Progress { ours: true, durable: (self.durable_id > before).then_some(self.durable_id) })
+    }
+
+    fn on_done(&mut self, op: DiskOp, kind: OpKind, disk: &mut DiskQueue) {
+        match kind {
+            OpKind::Stage { .. } => self.on_stage_done(disk),
+            OpKind::LogSync => self.on_log_sync(op),
+            OpKind::AllocateNext => self.next.on_allocated(),
+            OpKind::NextHeaderSync => self.next.on_header_synced(),
+            OpKind::NextRename => self.on_next_renamed(disk),
+            OpKind::NextSyncDir => self.on_next_durable(),
+            OpKind::MarkSync => self.on_mark_durable(disk),
+            // Their syncs count.
+            OpKind::LogAppend | OpKind::NextHeader | OpKind::MarkAppend | OpKind::Release => {}
+        }
+    }
+
+    /// A sync covers every write that was issued before it. An older sync may still complete after it.
+    fn on_log_sync(&mut self, op: DiskOp) {
+        while self.writes.front().is_some_and(|write| write.sync <= op) {
+            let write = self.writes.pop_front().expect("just seen");
+            self.durable_id = write.id;
+            self.marks.durable = write.end;
+        }
+    }
+
+    /// Does whatever has become possible, but writes nothing that is pending.
+    fn advance(&mut self, disk: &mut DiskQueue) {
+        if !self.is_open() {
+            return;
+        }
+        self.advance_cut(disk);
+        self.allocate_ahead(disk);
+        if self.stopping {
+            self.advance_stop();
+        }
+        self.advance_marks(disk);
+    }
+
+    /// Tries again to get the room that was refused. Harmless at any time.
+    pub fn retry_allocate(&mut self, disk: &mut DiskQueue) {
+        self.retry_stage(disk);
+        if self.next.is_denied() {
+            self.allocate_next(disk);
+        }
+    }
+
+    /// Lets go of the segments that hold only entries before `index`, oldest first; the one that contains it stays.
+    ///
+    /// The files go once a mark that says so is durable. Call it only when a checkpoint at `index` or later, and its
+    /// mark in the log, are durable.
+    pub fn release_before(&mut self, index: LogIndex, disk: &mut DiskQueue) {
+        while self.segments.get(1).is_some_and(|second| second.index <= index) {
+            let first = self.segments.pop_front().expect("there are two");
+            self.marks.release(first);
+        }
+        self.advance(disk);
+    }
+
+    /// Writes how far the log is durable, if that is not yet written. Marks are also written by themselves, after
+    /// every so many bytes; call this now and then when little is written.
+    pub fn write_mark(&mut self, disk: &mut DiskQueue) {
+        self.marks.is_due |= self.marks.newest.durable != self.marks.durable;
+        self.advance(disk);
+    }
+
+    /// Writes everything that is pending, makes it durable, then writes the mark of that. Takes no appends any more.
+    ///
+    /// What finds no room on the disk is dropped: it was never reported durable.
+    pub fn stop(&mut self, disk: &mut DiskQueue) {
+        self.stopping = true;
+        self.flush(disk);
+    }
+
+    fn advance_stop(&mut self) {
+        if self.next.is_denied() && self.writes.is_empty() {
+            self.pending.clear();
+            self.pending_bytes = 0;
+        }
+        if self.is_idle() {
+            self.marks.is_due |= self.marks.newest.durable != self.marks.durable;
+        }
+    }
+
+    /// Whether nothing waits or is on its way into the log.
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.writes.is_empty() && !self.next.is_cutting()
+    }
+
+    fn issue(&mut self, kind: OpKind, action: DiskAction, disk: &mut DiskQueue) -> DiskOp {
+        let (what, file) = match &action {
+            DiskAction::Allocate { file, .. } => ("allocate", file),
+            DiskAction::Append { file, .. } => ("write", file),
+            DiskAction::Read { file, .. } => ("read", file),
+            DiskAction::Rename { from, .. } => ("rename", from),
+            DiskAction::Remove { file } => ("remove", file),
+            DiskAction::Sync { file } => ("sync", file),
+            DiskAction::SyncDir { dir } => ("sync directory", dir),
+        };
+        let known = Op { kind, what, file: file.clone() };
+        let op = disk.issue(action);
+        self.ops.insert(op, known);
+        op
+    }
+
+    /// A mark of the current state of the log.
+    fn mark_now(&self) -> Mark {
+        Mark {
+            sequence: self.marks.newest.sequence + 1,
+            boot: self.boot,
+            first_segment: self.segments[0].seq,
+            durable: self.marks.durable,
+            in_flight_bytes_max: self.config.in_flight_bytes_max(),
+        }
+    }
+}
+
+fn halt(op: &Op, error: &DiskError) -> HaltReason {
+    let error = match error {
+        DiskError::NoSpace => "no space left on device".to_owned(),
+        DiskError::Io(text) => text.clone(),
+    };
+    HaltReason::Disk { what: format!("{} {}", op.what, op.file), error }
+}
