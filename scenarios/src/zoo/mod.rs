@@ -2,6 +2,7 @@
 //! oracle has to notice every one of them, by the right checker, and nothing in the tree as it is.
 
 pub mod hunt;
+pub mod patch;
 pub mod plant;
 pub mod table;
 pub mod tree;

@@ -82,6 +82,7 @@ fn stem(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zoo::patch::Patch;
 
     fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
@@ -123,5 +124,16 @@ mod tests {
         let described =
             described.filter(|e| e.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|x| x == "toml")));
         assert_eq!(described.count(), plants.len(), "each description has a patch");
+    }
+
+    #[test]
+    fn every_planted_bug_of_the_project_still_fits_the_tree() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for plant in Plant::all(&root.join("scenarios/bugs"), &[]).expect("they are fine") {
+            let text = fs::read_to_string(&plant.patch).expect("it can be read");
+            let fits =
+                Patch::parse(&text).and_then(|patch| patch.apply(|name| fs::read_to_string(root.join(name)).ok()));
+            assert!(fits.is_ok(), "{}: {}", plant.slug, fits.expect_err("looked at"));
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
+use crate::zoo::patch::Patch;
 use crate::zoo::plant::Plant;
 
 /// Two programs of one build.
@@ -47,7 +48,7 @@ impl Tree {
         let copy = self.home.join("tree");
         mirror(&self.original, &copy).map_err(|error| format!("cannot copy the workspace: {error}"))?;
         if let Some(plant) = plant {
-            apply(&plant.patch, &copy, &self.home)?;
+            apply(&plant.patch, &copy)?;
         }
         self.compile(&copy)?;
         self.keep(plant.map_or("clean", |plant| plant.slug.as_str()))
@@ -121,29 +122,19 @@ fn mirror(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Applies a patch to the tree at `copy`, whole or not at all.
-fn apply(patch: &Path, copy: &Path, home: &Path) -> Result<(), String> {
-    let mut git = Command::new("git");
-    // The copy lies inside a repository that ignores it; git must not look that far up.
-    git.arg("apply").arg("--whitespace=nowarn").arg(patch).env("GIT_CEILING_DIRECTORIES", home);
-    let mut posix = Command::new("patch");
-    posix.args(["-p1", "--batch", "--forward", "--fuzz=0", "--input"]).arg(patch);
-    for mut tool in [git, posix] {
-        match tool.current_dir(copy).stdin(Stdio::null()).output() {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => {
-                let text = [output.stderr, output.stdout].concat();
-                let text = String::from_utf8_lossy(&text);
-                return Err(format!(
-                    "the patch no longer applies: {}",
-                    text.lines().next().unwrap_or("no reason given")
-                ));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(format!("cannot apply the patch: {error}")),
-        }
+/// Applies a patch to the tree at `root`, whole or not at all.
+fn apply(patch: &Path, root: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(patch).map_err(|error| format!("{}: {error}", patch.display()))?;
+    let changed = Patch::parse(&text).and_then(|patch| patch.apply(|name| fs::read_to_string(root.join(name)).ok()));
+    for (name, text) in changed.map_err(|error| format!("the patch no longer applies: {error}"))? {
+        let path = root.join(&name);
+        let done = match text {
+            Some(text) => fs::write(&path, text),
+            None => fs::remove_file(&path),
+        };
+        done.map_err(|error| format!("{name}: {error}"))?;
     }
-    Err("cannot apply the patch: neither git nor patch is installed".to_string())
+    Ok(())
 }
 
 #[cfg(test)]
@@ -179,9 +170,9 @@ mod tests {
         let patch = folder.path().join("x.patch");
         let text = "--- a/a.txt\n+++ b/a.txt\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n";
         fs::write(&patch, text).expect("written");
-        apply(&patch, &copy, folder.path()).expect("it fits");
+        apply(&patch, &copy).expect("it fits");
         assert_eq!(fs::read_to_string(copy.join("a.txt")).expect("read"), "one\n2\nthree\n");
-        let error = apply(&patch, &copy, folder.path()).expect_err("it does not fit twice");
+        let error = apply(&patch, &copy).expect_err("it does not fit twice");
         assert!(error.starts_with("the patch no longer applies: ") && !error.contains('\n'), "{error}");
         assert_eq!(fs::read_to_string(copy.join("a.txt")).expect("read"), "one\n2\nthree\n");
     }
