@@ -1,0 +1,11 @@
+//! Generates the gRPC services; their messages are those of `detcd-core`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=../core/proto");
+    let descriptors = protox::compile(["etcdserverpb.proto"], ["../core/proto"])?;
+    tonic_prost_build::configure()
+        .extern_path(".etcdserverpb", "::detcd_core::proto::etcdserverpb")
+        .extern_path(".mvccpb", "::detcd_core::proto::mvccpb")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

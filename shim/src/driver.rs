@@ -1,0 +1,231 @@
+//! The thread that owns the node: takes inputs, steps, publishes the view, hands out effects. Nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use detcd_core::effect::Garbage;
+use detcd_core::types::{CallId, StreamId};
+use detcd_core::{
+    Effect, HaltReason, Input, Instant, Listing, Node, NodeConfig, NodeStatus, Outputs, StoreView, StreamOp,
+};
+use tokio::sync::{oneshot, watch};
+
+use crate::disk::Disk;
+use crate::host::Host;
+use crate::inbox::{Answer, Inbox, Item, Pushed};
+use crate::peers::Outboxes;
+
+/// The longest wait; a node that asks for none is still looked at now and then.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How many items are stepped before the clock is asked whether the node wanted to be woken.
+const ITEMS_BETWEEN_WAKEUPS: usize = 32;
+
+/// How a node's life ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It stopped cleanly, as it was asked to.
+    Stopped,
+    /// It must not go on.
+    Halted(HaltReason),
+    /// An assertion failed: a fault of ours. The words went to stderr.
+    Panicked,
+}
+
+/// What the node shows to the other threads.
+#[derive(Debug)]
+pub struct Published {
+    view: Mutex<StoreView>,
+    status: watch::Sender<NodeStatus>,
+}
+
+impl Published {
+    fn new(node: &Node) -> Published {
+        Published { view: Mutex::new(node.view()), status: watch::Sender::new(node.status()) }
+    }
+
+    /// The store as of the last step.
+    pub fn view(&self) -> StoreView {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Follows the node's status. It is always the newest; a change is told when phase, role, term or leader changes.
+    pub fn status(&self) -> watch::Receiver<NodeStatus> {
+        self.status.subscribe()
+    }
+
+    /// Who leads, as far as the node knows; 0 for nobody.
+    pub fn leader(&self) -> detcd_core::types::NodeId {
+        self.status.borrow().leader
+    }
+
+    fn publish(&self, node: &Node) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = node.view();
+        let new = node.status();
+        self.status.send_if_modified(|old| {
+            let standing = |status: &NodeStatus| (status.phase, status.role, status.term, status.leader);
+            let changed = standing(old) != standing(&new);
+            *old = new;
+            changed
+        });
+    }
+}
+
+/// The node and everything that its effects go to.
+pub struct Driver {
+    node: Node,
+    host: Host,
+    inbox: Arc<Inbox>,
+    disk: Disk,
+    peers: Outboxes,
+    published: Arc<Published>,
+    garbage: mpsc::Sender<Garbage>,
+    calls: HashMap<CallId, oneshot::Sender<Answer>>,
+    streams: HashMap<StreamId, tokio::sync::mpsc::UnboundedSender<Pushed>>,
+    outputs: Outputs,
+    end: Option<End>,
+}
+
+/// What a driver works with.
+pub struct Parts {
+    /// What the node is told.
+    pub config: NodeConfig,
+    /// What its data directory holds.
+    pub listing: Listing,
+    /// Clock and threads.
+    pub host: Host,
+    /// Where inputs come from.
+    pub inbox: Arc<Inbox>,
+    /// Where disk actions go.
+    pub disk: Disk,
+    /// Where messages go.
+    pub peers: Outboxes,
+    /// Where large things are dropped.
+    pub garbage: mpsc::Sender<Garbage>,
+}
+
+impl Driver {
+    /// Opens the node. What it asks for first is handed out by [`Driver::run`].
+    pub fn open(parts: Parts) -> Driver {
+        let mut outputs = Outputs::default();
+        let node = Node::open(parts.config, parts.listing, parts.host.now(), &mut outputs);
+        Driver {
+            published: Arc::new(Published::new(&node)),
+            node,
+            host: parts.host,
+            inbox: parts.inbox,
+            disk: parts.disk,
+            peers: parts.peers,
+            garbage: parts.garbage,
+            calls: HashMap::new(),
+            streams: HashMap::new(),
+            outputs,
+            end: None,
+        }
+    }
+
+    /// What the node shows to the other threads.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    /// Runs the node until it stops or halts. Whoever still waits for an answer then learns that none will come.
+    pub fn run(mut self) -> End {
+        self.perform();
+        let mut items = Vec::new();
+        while self.end.is_none() {
+            let patience = self.node.next_wakeup().at.since(self.host.now());
+            self.inbox.take(patience.min(WAIT_MAX), &mut items);
+            for (number, item) in items.drain(..).enumerate() {
+                if number % ITEMS_BETWEEN_WAKEUPS == 0 {
+                    self.wake_if_due();
+                }
+                self.accept(item);
+            }
+            self.wake_if_due();
+        }
+        self.inbox.close();
+        self.disk.close();
+        self.end.expect("the loop ends with an end")
+    }
+
+    fn wake_if_due(&mut self) {
+        let now = self.host.now();
+        if self.node.next_wakeup().at <= now {
+            self.step(now, Input::Wakeup);
+        }
+    }
+
+    fn accept(&mut self, item: Item) {
+        let now = self.host.now();
+        match item {
+            Item::Input { input, permit } => {
+                match &input {
+                    Input::Cancel { call } => drop(self.calls.remove(call)),
+                    Input::Stream { stream, op: StreamOp::Close } => drop(self.streams.remove(stream)),
+                    _ => {}
+                }
+                self.step(now, input);
+                drop(permit);
+            }
+            Item::Call { call, deadline, request, answer } => {
+                let before = self.calls.insert(call, answer);
+                assert!(before.is_none(), "call {call} is used twice");
+                self.step(now, Input::Call { call, deadline, request });
+            }
+            Item::Open { stream, pushes } => {
+                let before = self.streams.insert(stream, pushes);
+                assert!(before.is_none(), "stream {stream} is used twice");
+                self.step(now, Input::Stream { stream, op: StreamOp::Open });
+            }
+        }
+    }
+
+    fn step(&mut self, now: Instant, input: Input) {
+        if self.end.is_some() {
+            return;
+        }
+        self.node.step(now, input, &mut self.outputs);
+        self.perform();
+    }
+
+    /// Publishes, then hands out the effects of the last step.
+    fn perform(&mut self) {
+        self.published.publish(&self.node);
+        for effect in self.outputs.effects.drain(..) {
+            match effect {
+                Effect::Send { to, kind: _, frame } => self.peers.send(to, frame),
+                Effect::Reply { call, result } => answer(&mut self.calls, call, Answer::Reply(result)),
+                Effect::Read { call, request, view, header } => {
+                    answer(&mut self.calls, call, Answer::Read { request, view: Box::new(view), header });
+                }
+                Effect::Push { stream, batch } => {
+                    if let Some(pushes) = self.streams.get(&stream) {
+                        // A client that went away is told to the node by `Close`.
+                        let _ = pushes.send(Pushed::Batch(batch));
+                    }
+                }
+                Effect::EndStream { stream, status } => {
+                    if let Some(pushes) = self.streams.remove(&stream) {
+                        let _ = pushes.send(Pushed::End(status));
+                    }
+                }
+                Effect::Disk { op, action } => self.disk.issue(op, action),
+                Effect::Discard(garbage) => {
+                    // Without its thread the garbage is dropped here, late but right.
+                    let _ = self.garbage.send(garbage);
+                }
+                Effect::Stopped => self.end = Some(End::Stopped),
+                Effect::Halt(reason) => self.end = Some(End::Halted(reason)),
+            }
+        }
+        self.outputs.clear();
+    }
+}
+
+fn answer(calls: &mut HashMap<CallId, oneshot::Sender<Answer>>, call: CallId, answer: Answer) {
+    if let Some(waiting) = calls.remove(&call) {
+        // A client that went away does not want its answer any more.
+        let _ = waiting.send(answer);
+    }
+}

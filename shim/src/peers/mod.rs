@@ -1,0 +1,55 @@
+//! Members among each other: one streaming connection each way over TCP.
+//!
+//! Each member dials every other one and only sends on the connection that it dialled; what it receives comes on the
+//! connections that it accepted. A connection begins with a handshake that names cluster and both ends; then frames
+//! follow, each a length and so many bytes. What cannot be sent is dropped: Raft sends again.
+
+mod inbound;
+mod outbound;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use detcd_core::types::{ClusterId, NodeId};
+
+pub use inbound::Inbound;
+pub use outbound::dial;
+
+use outbound::Outbox;
+
+/// Who this member is, and who else there is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This member.
+    pub own: NodeId,
+}
+
+/// The queues to all other members.
+#[derive(Clone, Default)]
+pub struct Outboxes(HashMap<NodeId, Arc<Outbox>>);
+
+impl Outboxes {
+    /// Empty queues to these members.
+    pub fn new(others: impl IntoIterator<Item = NodeId>) -> Outboxes {
+        Outboxes(others.into_iter().map(|peer| (peer, Arc::default())).collect())
+    }
+
+    /// Queues a frame. Never blocks: without a connection, without room, or to a member that is not known, it is lost.
+    pub fn send(&self, to: NodeId, frame: Bytes) {
+        if let Some(outbox) = self.0.get(&to) {
+            outbox.push(frame);
+        }
+    }
+
+    /// The queue to one member.
+    pub fn to(&self, peer: NodeId) -> Option<Arc<Outbox>> {
+        self.0.get(&peer).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests;
