@@ -51,6 +51,10 @@ pub(crate) struct Mvcc {
     /// The sweep has passed everything before this.
     sweep_next: Position,
     contents: Digest,
+    /// What all records take by the replicated measure.
+    stored_bytes: i64,
+    /// What the live ones among them take.
+    live_bytes: i64,
 }
 
 impl Default for Mvcc {
@@ -64,6 +68,8 @@ impl Default for Mvcc {
             compacted: NEVER_COMPACTED,
             sweep_next: Position::default(),
             contents: Digest::default(),
+            stored_bytes: 0,
+            live_bytes: 0,
         }
     }
 }
@@ -98,7 +104,10 @@ impl Mvcc {
                 (record, None)
             }
         };
+        self.stored_bytes += record.logical_bytes();
+        self.live_bytes += record.logical_bytes();
         if let Some(previous) = &previous {
+            self.live_bytes -= previous.logical_bytes();
             self.history.insert(VersionKey::of(previous), previous.clone());
         }
         self.contents = self.contents.with(record.digest());
@@ -130,6 +139,8 @@ impl Mvcc {
         let tombstone = Arc::new(Record::tombstone(record.key.clone(), self.next_position()));
         let removed = self.live.remove(&record.key);
         assert!(removed.is_some(), "only a live key is deleted");
+        self.live_bytes -= record.logical_bytes();
+        self.stored_bytes += tombstone.logical_bytes();
         self.history.insert(VersionKey::of(record), record.clone());
         self.history.insert(VersionKey::of(&tombstone), tombstone.clone());
         self.contents = self.contents.with(tombstone.digest());
@@ -212,11 +223,17 @@ impl Mvcc {
     fn forget(&mut self, version: &VersionKey) {
         let record = self.history.remove(version).expect("a version that is swept is still there");
         self.contents = self.contents.without(record.digest());
+        self.stored_bytes -= record.logical_bytes();
     }
 }
 
 // Reading.
 impl Mvcc {
+    /// What all records take, and what the live ones among them take, in bytes by the replicated measure.
+    pub(crate) fn logical_bytes(&self) -> (i64, i64) {
+        (self.stored_bytes, self.live_bytes)
+    }
+
     /// The current revision, without the transaction in progress.
     pub(crate) fn revision(&self) -> Revision {
         self.revision
@@ -396,6 +413,8 @@ impl Mvcc {
     pub(crate) fn restore(&mut self, record: Record, live: bool) {
         let record = Arc::new(record);
         self.contents = self.contents.with(record.digest());
+        self.stored_bytes += record.logical_bytes();
+        self.live_bytes += if live { record.logical_bytes() } else { 0 };
         if record.at >= self.events_floor() {
             self.events.insert(record.at, record.clone());
         }

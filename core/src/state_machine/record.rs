@@ -87,6 +87,12 @@ impl Record {
         Digest::of(&bytes)
     }
 
+    /// What this record takes by the measure that all members share: key, value and a flat share for the rest, in bytes.
+    pub fn logical_bytes(&self) -> i64 {
+        const FLAT_BYTES: usize = 64;
+        i64::try_from(self.key.len() + self.value.len() + FLAT_BYTES).expect("a record fits in memory")
+    }
+
     /// The record as clients see it; of a deletion only key and revision (contract, section 1.2).
     pub fn to_key_value(&self) -> mvccpb::KeyValue {
         mvccpb::KeyValue {

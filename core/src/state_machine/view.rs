@@ -84,6 +84,12 @@ impl StoreView {
         self.store.members.iter()
     }
 
+    /// The size of the store with its history, and without, in bytes by the measure that all members share. It is
+    /// replicated, so members never disagree.
+    pub fn logical_bytes(&self) -> (i64, i64) {
+        self.store.mvcc.logical_bytes()
+    }
+
     /// The digest of everything in the store: equal on all members at the same applied index. O(1).
     pub fn digest(&self) -> Digest {
         self.store.digest()
