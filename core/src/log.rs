@@ -54,6 +54,13 @@ pub struct ConfState {
     pub auto_leave: bool,
 }
 
+impl ConfState {
+    /// Whether one voter decides alone.
+    pub fn is_alone(&self) -> bool {
+        self.voters.len() == 1 && self.voters_outgoing.is_empty()
+    }
+}
+
 /// Where a snapshot stands in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotMeta {

@@ -1,1 +1,541 @@
 //! Consensus on raft-rs, fenced. The only place that knows raft-rs.
+//!
+//! raft-rs is used as published. Everything it asks of its driver (persist before this, apply before that, never call
+//! in between) is honoured here and is invisible outside: the node sees [`Batch`]es of entries to write and entries to
+//! apply, and messages that may leave now.
+
+mod convert;
+mod election;
+mod log_cache;
+mod outbox;
+mod validate;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost_raft::Message as _;
+use raft::eraftpb::{self, MessageType};
+use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+
+use self::election::ElectionDraws;
+use self::log_cache::LogCache;
+use self::outbox::{InFlight, Outbox};
+use crate::config::NodeConfig;
+use crate::digest::Digest;
+use crate::log::{Entry, EntryKind, HardState, SnapshotMeta};
+use crate::node::Role;
+use crate::types::{LogIndex, NodeId, Term};
+use crate::wal::WriteId;
+
+/// What a member begins with: what its disk holds.
+pub(crate) struct Start {
+    /// The hard state.
+    pub(crate) hard_state: HardState,
+    /// The entry before the first of `entries`.
+    pub(crate) base: (LogIndex, Term),
+    /// The entries after it.
+    pub(crate) entries: Vec<Entry>,
+    /// Where the state machine stands: index, its entry's term, and the configuration exactly there.
+    pub(crate) applied: SnapshotMeta,
+    /// Which life of this member this is; never used before.
+    pub(crate) boot: u64,
+}
+
+/// A message for another member.
+pub(crate) struct Outgoing {
+    /// To whom.
+    pub(crate) to: NodeId,
+    /// Its kind.
+    pub(crate) kind: &'static str,
+    /// In raft-rs's encoding.
+    pub(crate) bytes: Bytes,
+    /// For a snapshot: what it announces.
+    pub(crate) snapshot: Option<SnapshotMeta>,
+}
+
+/// What one `Ready` of raft-rs asks for.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Entries to write, overwriting what has their indexes.
+    pub(crate) entries: Vec<Entry>,
+    /// The digests of `entries`, for observers.
+    pub(crate) digests: Vec<Digest>,
+    /// A hard state to write with them.
+    pub(crate) hard_state: Option<HardState>,
+    /// Whether the write has to be durable before anything depends on it (a commit index alone need not be).
+    pub(crate) must_sync: bool,
+    /// Entries to apply.
+    pub(crate) committed: Vec<Entry>,
+    /// Reads that are confirmed: the round, and the index that they must see.
+    pub(crate) reads: Vec<(u64, LogIndex)>,
+    /// A snapshot to install first; then nothing else may be asked of consensus until it is durable.
+    pub(crate) snapshot: Option<SnapshotMeta>,
+    ready: u64,
+    later: Vec<eraftpb::Message>,
+}
+
+/// Why a message from another member is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// It is malformed. Dropped.
+    Malformed(&'static str),
+    /// Nothing can be taken now; the sender will try again.
+    Busy,
+    /// It announces a snapshot that has to be fetched first.
+    NeedsSnapshot(SnapshotMeta),
+    /// It proves that this member lost what it had acknowledged.
+    ProvesLoss(String),
+}
+
+/// Why a proposal is not taken. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// This member does not lead.
+    NotLeader,
+    /// Too much is uncommitted, or leadership is being handed on.
+    Busy,
+}
+
+/// One member's consensus.
+pub(crate) struct Consensus {
+    raw: RawNode<LogCache>,
+    node: NodeId,
+    boot: u64,
+    draws: ElectionDraws,
+    outbox: Outbox,
+    outgoing: Vec<Outgoing>,
+    /// A snapshot that is not durable yet: until it is, raft-rs may not be touched.
+    installing: Option<(raft::Ready, SnapshotMeta, Vec<eraftpb::Message>)>,
+    last_ready: u64,
+}
+
+impl Consensus {
+    /// Starts from what the disk holds.
+    pub(crate) fn open(config: &NodeConfig, start: Start) -> Consensus {
+        let commit = start.hard_state.commit.max(start.applied.index);
+        let hard_state = HardState { commit, ..start.hard_state };
+        let mut cache = LogCache::new(start.base, start.applied.clone(), hard_state);
+        let entries: Vec<_> = start.entries.iter().map(convert::entry_to_raft).collect();
+        cache.append(&entries);
+        let last = cache.last();
+        assert!(commit <= last, "the log ends before its commit index");
+        let election_ticks = election_ticks(config);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw =
+            RawNode::new(&raft_config(config, &start, election_ticks), cache, &logger).expect("a valid configuration");
+        let mut consensus = Consensus {
+            raw,
+            node: config.node_id,
+            boot: start.boot,
+            draws: ElectionDraws::new(config.seed, config.node_id, start.boot, election_ticks),
+            outbox: Outbox::new(hard_state, last),
+            outgoing: Vec::new(),
+            installing: None,
+            last_ready: 0,
+        };
+        consensus.fix_election_timeout();
+        consensus
+    }
+
+    // ---- looking ----
+
+    /// The member's role, term and leader.
+    pub(crate) fn standing(&self) -> (Role, Term, NodeId) {
+        let role = match self.raw.raft.state {
+            StateRole::Follower => Role::Follower,
+            StateRole::PreCandidate => Role::PreCandidate,
+            StateRole::Candidate => Role::Candidate,
+            StateRole::Leader => Role::Leader,
+        };
+        (role, Term(self.raw.raft.term), NodeId(self.raw.raft.leader_id))
+    }
+
+    /// Whether this member leads.
+    pub(crate) fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// Whether this member leads, and its log is committed up to its own term: only then it knows what was
+    /// acknowledged before it (Raft thesis, section 6.4).
+    pub(crate) fn leads_with_commit(&self) -> bool {
+        self.is_leader() && self.raw.raft.commit_to_current_term()
+    }
+
+    /// The commit index.
+    pub(crate) fn commit(&self) -> LogIndex {
+        LogIndex(self.raw.raft.raft_log.committed)
+    }
+
+    /// The last entry of the log, durable or not.
+    pub(crate) fn last(&self) -> LogIndex {
+        self.raw.store().last()
+    }
+
+    /// The last durable entry, and the durable term and vote.
+    pub(crate) fn durable(&self) -> (LogIndex, Term, NodeId) {
+        self.outbox.durable()
+    }
+
+    /// Where the state machine stands.
+    pub(crate) fn applied(&self) -> &SnapshotMeta {
+        self.raw.store().snapshot_meta()
+    }
+
+    /// The entry before the first one in memory.
+    pub(crate) fn log_base(&self) -> LogIndex {
+        self.raw.store().base()
+    }
+
+    /// Payload bytes of the log in memory.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.raw.store().bytes()
+    }
+
+    /// The term of an entry, if the log still knows it.
+    pub(crate) fn term_of(&self, index: LogIndex) -> Option<Term> {
+        self.raw.store().term_of(index)
+    }
+
+    /// Whether a snapshot is being installed, and nothing may be asked of consensus.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.installing.is_some()
+    }
+
+    /// Whether the leader still considers `peer` to be waiting for a snapshot.
+    pub(crate) fn awaits_snapshot(&self, peer: NodeId) -> bool {
+        let progress = self.raw.raft.prs().get(peer.0);
+        self.is_leader() && progress.is_some_and(|progress| progress.state == ProgressState::Snapshot)
+    }
+
+    /// The voter, other than this one, whose log is known to reach furthest, if it was heard of lately.
+    pub(crate) fn best_successor(&self) -> Option<NodeId> {
+        let conf = &self.applied().conf_state;
+        let peers = conf.voters.iter().filter(|id| **id != self.node);
+        let reach = |id: &&NodeId| {
+            let progress = self.raw.raft.prs().get(id.0)?;
+            progress.recent_active.then_some((progress.matched, u64::MAX - id.0))
+        };
+        peers.filter(|id| reach(id).is_some()).max_by_key(reach).copied()
+    }
+
+    // ---- asking ----
+
+    /// One heartbeat interval went by.
+    pub(crate) fn tick(&mut self) {
+        if self.installing.is_some() || self.could_win_unsynced() {
+            return;
+        }
+        let leads = self.is_leader();
+        if self.raw.tick() && !leads {
+            self.draws.campaigned();
+        }
+        self.fix_election_timeout();
+    }
+
+    /// Takes a raft message that the network says comes from `from`.
+    pub(crate) fn receive(&mut self, from: NodeId, bytes: &[u8]) -> Result<(), Rejected> {
+        if self.installing.is_some() {
+            return Err(Rejected::Busy);
+        }
+        let message = <eraftpb::Message as prost_raft::Message>::decode(bytes)
+            .map_err(|_| Rejected::Malformed("not a raft message"))?;
+        let (_, term, leader) = self.standing();
+        let here = validate::Here { node: self.node, term, leader, last: self.last() };
+        validate::check(&here, from, &message).map_err(|refused| match refused {
+            validate::Refused::Malformed(what) => Rejected::Malformed(what),
+            validate::Refused::ProvesLoss { commit } => Rejected::ProvesLoss(format!(
+                "member {from} knows this log to be committed up to {commit}, but it ends at {}",
+                here.last
+            )),
+        })?;
+        if message.msg_type == MessageType::MsgTimeoutNow as i32 && !self.outbox.is_empty() {
+            return Err(Rejected::Busy);
+        }
+        if let Some(meta) = self.snapshot_to_fetch(&message) {
+            return Err(Rejected::NeedsSnapshot(meta));
+        }
+        self.step(message);
+        Ok(())
+    }
+
+    /// Takes a snapshot message whose snapshot has been fetched and is durable.
+    pub(crate) fn receive_fetched(&mut self, bytes: &[u8]) {
+        assert!(self.installing.is_none(), "one snapshot at a time");
+        let message = <eraftpb::Message as prost_raft::Message>::decode(bytes).expect("decoded once before");
+        self.step(message);
+    }
+
+    /// Appends an entry to the log, if this member leads.
+    pub(crate) fn propose(&mut self, data: Bytes) -> Result<(), Refusal> {
+        if self.installing.is_some() || !self.is_leader() {
+            return Err(Refusal::NotLeader);
+        }
+        if self.raw.raft.lead_transferee.is_some() {
+            return Err(Refusal::Busy);
+        }
+        let proposed = self.raw.propose(Vec::new(), data.into());
+        self.fix_election_timeout();
+        proposed.map_err(|_| Refusal::Busy)
+    }
+
+    /// Starts a round that confirms leadership; it comes back in [`Batch::reads`], or never. `round` is not used twice
+    /// in a life. Only for a leader that has committed in its term: raft-rs drops others silently.
+    pub(crate) fn confirm(&mut self, round: u64) {
+        assert!(self.installing.is_none() && self.leads_with_commit(), "only a leader that knows confirms");
+        let mut context = Vec::with_capacity(16);
+        context.extend(self.boot.to_le_bytes());
+        context.extend(round.to_le_bytes());
+        self.raw.read_index(context);
+        self.fix_election_timeout();
+    }
+
+    /// Hands leadership to `to`, if it can catch up in time.
+    pub(crate) fn transfer(&mut self, to: NodeId) {
+        if self.installing.is_none() && self.is_leader() {
+            self.raw.transfer_leader(to.0);
+            self.fix_election_timeout();
+        }
+    }
+
+    /// The link to `peer` was lost.
+    pub(crate) fn unreachable(&mut self, peer: NodeId) {
+        if self.installing.is_none() && self.is_leader() {
+            self.raw.report_unreachable(peer.0);
+            self.fix_election_timeout();
+        }
+    }
+
+    /// An attempt to send a snapshot to `peer` has ended. Every attempt ends here, or its follower waits for ever.
+    pub(crate) fn snapshot_sent(&mut self, peer: NodeId, arrived: bool) {
+        if self.installing.is_none() && self.is_leader() {
+            let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+            self.raw.report_snapshot(peer.0, status);
+            self.fix_election_timeout();
+        }
+    }
+
+    // ---- draining ----
+
+    /// Whether [`Consensus::next_batch`] would give one.
+    pub(crate) fn has_work(&self) -> bool {
+        self.installing.is_none() && self.raw.has_ready()
+    }
+
+    /// The next batch, if there is one. Its write must be reported by [`Consensus::wrote`] before anything else.
+    pub(crate) fn next_batch(&mut self) -> Option<Batch> {
+        if self.installing.is_some() || !self.raw.has_ready() {
+            return None;
+        }
+        let mut ready = self.raw.ready();
+        assert_eq!(ready.number(), self.last_ready + 1, "every Ready is taken");
+        self.last_ready = ready.number();
+        let mut batch = Batch { ready: ready.number(), must_sync: ready.must_sync(), ..Batch::default() };
+        batch.hard_state = ready.hs().map(convert::hard_state_from_raft);
+        batch.reads = ready.take_read_states().iter().filter_map(|read| self.round_of(read)).collect();
+        let immediate = ready.take_messages();
+        batch.later = ready.take_persisted_messages();
+        if ready.snapshot().get_metadata().index > 0 {
+            self.begin_install(ready, immediate, &mut batch);
+            return Some(batch);
+        }
+        self.raw.mut_store().append(ready.entries());
+        let (_, term, _) = self.standing();
+        if self.outbox.knows_durably(term, NodeId(self.raw.raft.vote)) {
+            self.send(immediate);
+        } else {
+            batch.later.splice(0..0, immediate);
+        }
+        batch.entries = ready.take_entries().into_iter().map(convert::entry_from_raft).collect();
+        batch.digests = batch.entries.iter().map(convert::entry_digest).collect();
+        batch.committed = ready.take_committed_entries().into_iter().map(convert::entry_from_raft).collect();
+        self.raw.advance_append_async(ready);
+        Some(batch)
+    }
+
+    /// The batch was handed to the log writer: `write` carries it if it has to be durable.
+    pub(crate) fn wrote(&mut self, batch: &mut Batch, write: Option<WriteId>) {
+        let later = std::mem::take(&mut batch.later);
+        if let Some((_, _, held)) = &mut self.installing {
+            held.extend(later);
+            return;
+        }
+        if let Some(write) = write {
+            let entries = batch.entries.first().zip(batch.entries.last());
+            self.outbox.push(InFlight {
+                write,
+                ready: batch.ready,
+                entries: entries.map(|(first, last)| (first.index, last.index)),
+                hard_state: batch.hard_state,
+                messages: later,
+            });
+        } else if let Err(free) = self.outbox.attach(later, batch.ready) {
+            self.send(free);
+            self.raw.on_persist_ready(batch.ready);
+            self.fix_election_timeout();
+        }
+    }
+
+    /// Everything up to and including `write` is durable.
+    pub(crate) fn persisted(&mut self, write: WriteId) {
+        let completed = self.outbox.complete(write);
+        self.send(completed.messages);
+        if let Some(ready) = completed.persisted {
+            self.raw.on_persist_ready(ready);
+            self.fix_election_timeout();
+        }
+    }
+
+    /// Whether the disk has nothing in flight for consensus: a snapshot may be installed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// The snapshot of the last batch is durable: the state machine has it, the log marks it.
+    pub(crate) fn installed(&mut self, hard_state: Option<HardState>) {
+        let (ready, meta, messages) = self.installing.take().expect("a snapshot was being installed");
+        let number = ready.number();
+        self.raw.mut_store().append(ready.entries());
+        self.raw.advance_append_async(ready);
+        self.raw.on_persist_ready(number);
+        self.raw.advance_apply_to(meta.index.0);
+        self.outbox.installed(meta.index, hard_state);
+        self.send(messages);
+        self.fix_election_timeout();
+    }
+
+    /// Entries up to `entry` were applied. Conf changes among them must have gone through
+    /// [`Consensus::apply_conf_change`] first.
+    pub(crate) fn applied_to(&mut self, index: LogIndex, term: Term) {
+        let conf_state = self.applied().conf_state.clone();
+        self.raw.mut_store().applied(SnapshotMeta { index, term, conf_state });
+        self.raw.advance_apply_to(index.0);
+        self.fix_election_timeout();
+    }
+
+    /// Applies a committed conf change. One that is refused (it would leave no voters, say) changes nothing, on all
+    /// members alike.
+    pub(crate) fn apply_conf_change(&mut self, entry: &Entry) {
+        assert!(!self.applied().conf_state.voters.is_empty(), "a member without voters applies no conf change");
+        let applied = match entry.kind {
+            EntryKind::Normal => return,
+            EntryKind::ConfChange => match convert::to_raft_conf_change(&entry.data) {
+                Some(change) => self.raw.apply_conf_change(&change),
+                None => return,
+            },
+            EntryKind::ConfChangeV2 => match <eraftpb::ConfChangeV2 as prost_raft::Message>::decode(&entry.data[..]) {
+                Ok(change) => self.raw.apply_conf_change(&change),
+                Err(_) => return,
+            },
+        };
+        let Ok(conf_state) = applied else { return };
+        let conf_state = convert::conf_state_from_raft(&conf_state);
+        let here = self.applied().clone();
+        let votes = conf_state.voters.contains(&self.node);
+        self.raw.mut_store().applied(SnapshotMeta { conf_state, ..here });
+        if self.is_leader() && !votes {
+            // raft-rs would go on leading without a place in its own tables, and panic at its next write.
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, 0);
+        }
+        self.fix_election_timeout();
+    }
+
+    /// Forgets entries up to `index`; followers that need them get a snapshot.
+    pub(crate) fn compact(&mut self, index: LogIndex) {
+        if index > self.log_base() {
+            self.raw.mut_store().compact(index);
+        }
+    }
+
+    /// Moves the messages that may leave now to `out`.
+    pub(crate) fn take_outgoing(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    // ---- inside ----
+
+    fn step(&mut self, message: eraftpb::Message) {
+        // An error means that raft-rs ignored the message: an unknown sender, a dropped reply.
+        let _ignored = self.raw.step(message);
+        self.fix_election_timeout();
+    }
+
+    /// raft-rs draws a timeout of its own at every reset; it reads it at the next tick at the earliest.
+    fn fix_election_timeout(&mut self) {
+        let ticks = self.draws.ticks(Term(self.raw.raft.term));
+        self.raw.raft.set_randomized_election_timeout(ticks);
+    }
+
+    /// A member that can win alone becomes leader inside the call that campaigns; raft-rs panics if entries of the
+    /// time before are still on their way to the disk.
+    fn could_win_unsynced(&self) -> bool {
+        !self.is_leader() && !self.outbox.is_empty() && self.raw.raft.prs().is_singleton()
+    }
+
+    /// The snapshot that `message` announces, if raft-rs would install it.
+    fn snapshot_to_fetch(&self, message: &eraftpb::Message) -> Option<SnapshotMeta> {
+        if message.msg_type != MessageType::MsgSnapshot as i32 || message.term < self.raw.raft.term {
+            return None;
+        }
+        let meta = convert::meta_from_raft(message.get_snapshot().get_metadata());
+        let known = meta.index <= self.commit() || self.term_of(meta.index) == Some(meta.term);
+        (!known).then_some(meta)
+    }
+
+    fn begin_install(&mut self, ready: raft::Ready, immediate: Vec<eraftpb::Message>, batch: &mut Batch) {
+        assert!(ready.committed_entries().is_empty(), "nothing is committed beside a snapshot");
+        assert!(ready.entries().is_empty(), "nothing is appended beside a snapshot");
+        let meta = convert::meta_from_raft(ready.snapshot().get_metadata());
+        self.raw.mut_store().install(meta.clone());
+        batch.snapshot = Some(meta.clone());
+        batch.must_sync = true;
+        self.installing = Some((ready, meta, immediate));
+    }
+
+    fn round_of(&self, read: &raft::ReadState) -> Option<(u64, LogIndex)> {
+        let boot = u64::from_le_bytes(read.request_ctx.get(..8)?.try_into().ok()?);
+        let round = u64::from_le_bytes(read.request_ctx.get(8..16)?.try_into().ok()?);
+        (boot == self.boot).then_some((round, LogIndex(read.index)))
+    }
+
+    /// Messages leave ordered by destination, so that no hash table inside raft-rs decides.
+    fn send(&mut self, mut messages: Vec<eraftpb::Message>) {
+        messages.sort_by_key(|message| message.to);
+        self.outgoing.extend(messages.into_iter().map(|message| {
+            Outgoing {
+                to: NodeId(message.to),
+                kind: convert::kind_name(message.msg_type),
+                snapshot: (message.msg_type == MessageType::MsgSnapshot as i32)
+                    .then(|| convert::meta_from_raft(message.get_snapshot().get_metadata())),
+                bytes: Bytes::from(message.encode_to_vec()),
+            }
+        }));
+    }
+}
+
+/// How many ticks (heartbeat intervals) an election timeout has.
+fn election_ticks(config: &NodeConfig) -> usize {
+    let ticks = config.election_timeout.as_nanos() / config.heartbeat_interval.max(Duration::from_nanos(1)).as_nanos();
+    usize::try_from(ticks).unwrap_or(usize::MAX).clamp(2, 1 << 20)
+}
+
+fn raft_config(config: &NodeConfig, start: &Start, election_ticks: usize) -> raft::Config {
+    raft::Config {
+        id: config.node_id.0,
+        election_tick: election_ticks,
+        heartbeat_tick: 1,
+        applied: start.applied.index.0,
+        max_size_per_msg: config.append_bytes_max,
+        max_inflight_msgs: config.appends_in_flight_max,
+        check_quorum: true,
+        pre_vote: true,
+        min_election_tick: election_ticks,
+        max_election_tick: election_ticks * 2,
+        read_only_option: ReadOnlyOption::Safe,
+        skip_bcast_commit: false,
+        batch_append: false,
+        priority: 0,
+        max_uncommitted_size: config.uncommitted_bytes_max.max(config.append_bytes_max),
+        max_committed_size_per_ready: config.append_bytes_max.max(64 << 10),
+    }
+}
