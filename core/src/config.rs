@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub checkpoint_entries: u64,
     /// A checkpoint is written, and sent to followers, in chunks of about this many bytes.
     pub checkpoint_chunk_bytes: usize,
+    /// A checkpoint is due, too, when the entries in memory hold this many bytes; behind it they go.
+    pub log_bytes_max: u64,
     /// How many entries before a checkpoint stay in memory for followers that lag behind.
     pub catchup_entries: u64,
 
@@ -87,6 +89,7 @@ impl NodeConfig {
             wal_mark_interval_bytes: 1 << 20,
             checkpoint_entries: 10_000,
             checkpoint_chunk_bytes: 256 << 10,
+            log_bytes_max: 64 << 20,
             catchup_entries: 5_000,
             append_bytes_max: 1 << 20,
             appends_in_flight_max: 512,

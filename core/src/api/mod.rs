@@ -63,3 +63,29 @@ pub enum ReadRequest {
     /// The members.
     MemberList,
 }
+
+/// The version that status calls and `/version` report: that of the etcd whose contract is kept (contract, section 0).
+pub const VERSION: &str = "3.7.1";
+
+/// The storage version that goes with it.
+pub const STORAGE_VERSION: &str = "3.7.0";
+
+impl Response {
+    /// The response's header.
+    pub fn header_mut(&mut self) -> &mut Option<pb::ResponseHeader> {
+        match self {
+            Response::Range(response) => &mut response.header,
+            Response::Put(response) => &mut response.header,
+            Response::DeleteRange(response) => &mut response.header,
+            Response::Txn(response) => &mut response.header,
+            Response::Compact(response) => &mut response.header,
+            Response::LeaseGrant(response) => &mut response.header,
+            Response::LeaseRevoke(response) => &mut response.header,
+            Response::LeaseKeepAlive(response) => &mut response.header,
+            Response::LeaseTimeToLive(response) => &mut response.header,
+            Response::LeaseLeases(response) => &mut response.header,
+            Response::MemberList(response) => &mut response.header,
+            Response::Status(response) => &mut response.header,
+        }
+    }
+}

@@ -1,115 +1,157 @@
 //! The door. Routes, decides nothing.
 
+mod apply;
+mod attributes;
+mod calls;
+mod checkpoint;
+mod checkpoint_file;
+mod forward;
+mod member;
+mod opening;
+mod proposals;
+mod reads;
+mod snapshot_receive;
+mod snapshot_send;
+mod status;
+mod stopping;
+
+pub use status::{NodeStatus, Phase, Role, Wakeup};
+
+use crate::api::Status;
 use crate::config::NodeConfig;
-use crate::digest::Digest;
-use crate::effect::Outputs;
-use crate::input::{Input, Listing};
+use crate::effect::{Effect, HaltReason, Note, Outputs};
+use crate::input::{Input, Listing, StreamOp};
 use crate::state_machine::StoreView;
 use crate::time::Instant;
-use crate::types::{LogIndex, NodeId, Term};
 
-/// What a node is doing with its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Reading checkpoint and log; answers nobody yet.
-    Loading {
-        /// Bytes read so far.
-        read_bytes: u64,
-        /// Bytes to read.
-        total_bytes: u64,
-    },
-    /// Taking part.
-    Serving,
-    /// Stopping cleanly.
-    Stopping,
-    /// Will do nothing more.
-    Halted,
-}
-
-/// What a member is to its term.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Follows, or does not know whom to follow.
-    #[default]
-    Follower,
-    /// Asks whether it could win.
-    PreCandidate,
-    /// Asks for votes.
-    Candidate,
-    /// Leads.
-    Leader,
-}
-
-/// When a node wants to be woken, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wakeup {
-    /// When; [`Instant::NEVER`] for not at all.
-    pub at: Instant,
-    /// Why, for traces.
-    pub why: &'static str,
-}
-
-/// A look at a node from outside, for status calls, checkers and metrics. Cheap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// What the node is doing with its life.
-    pub phase: Phase,
-    /// Its role.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// Who leads, as far as it knows; 0 for nobody.
-    pub leader: NodeId,
-    /// The commit index it knows.
-    pub commit: LogIndex,
-    /// The last entry it applied.
-    pub applied: LogIndex,
-    /// The last entry in its log.
-    pub last: LogIndex,
-    /// The last entry that is durable here.
-    pub durable: LogIndex,
-    /// The digest of its state.
-    pub state: Digest,
-}
+use self::member::Member;
+use self::opening::{Opened, Opening};
 
 /// A cluster member without its body: the driver supplies time, bytes and seeds, and carries out the effects.
 pub struct Node {
-    _private: (),
+    now: Instant,
+    life: Life,
+    view: StoreView,
+}
+
+enum Life {
+    /// Reading what the disk holds.
+    Opening(Box<Opening>),
+    /// Taking part, or stopping.
+    Serving(Box<Member>),
+    /// Stopped or halted.
+    Over,
 }
 
 impl Node {
     /// Opens a data directory from the names and sizes of its files; everything else happens in [`Node::step`].
-    pub fn open(_config: NodeConfig, _listing: Listing, _now: Instant, _out: &mut Outputs) -> Node {
-        Node { _private: () }
+    pub fn open(config: NodeConfig, listing: Listing, now: Instant, out: &mut Outputs) -> Node {
+        let mut node = Node { now, life: Life::Over, view: StoreView::default() };
+        match Opening::begin(config, &listing, out) {
+            Ok(opened) => node.become_opened(opened, out),
+            Err(reason) => node.halt(reason, out),
+        }
+        node
     }
 
     /// Takes one input at time `now` and appends effects and notes to `out`. Never fails, never blocks; bounded work.
     ///
     /// `now` never goes back.
-    pub fn step(&mut self, _now: Instant, _input: Input, _out: &mut Outputs) {}
+    pub fn step(&mut self, now: Instant, input: Input, out: &mut Outputs) {
+        assert!(now >= self.now, "time went back from {} to {now}", self.now);
+        self.now = now;
+        match &mut self.life {
+            Life::Opening(_) => self.step_opening(input, out),
+            Life::Serving(member) => {
+                let over = member.step(now, input, out);
+                self.view = member.view().clone();
+                match over {
+                    None => {}
+                    Some(member::Over::Stopped) => self.stopped(out),
+                    Some(member::Over::Halted(reason)) => self.halt(reason, out),
+                }
+            }
+            Life::Over => refuse(input, out),
+        }
+    }
 
     /// When [`Input::Wakeup`] is wanted next.
     pub fn next_wakeup(&self) -> Wakeup {
-        Wakeup { at: Instant::NEVER, why: "nothing to do" }
+        match &self.life {
+            Life::Serving(member) => member.next_wakeup(self.now),
+            Life::Opening(_) => Wakeup { at: Instant::NEVER, why: "the disk is being read" },
+            Life::Over => Wakeup { at: Instant::NEVER, why: "it is over" },
+        }
     }
 
     /// The store as of the last step: immutable, O(1), to be published before the effects of that step are performed.
     pub fn view(&self) -> StoreView {
-        StoreView::default()
+        self.view.clone()
     }
 
     /// A look from outside.
     pub fn status(&self) -> NodeStatus {
-        NodeStatus {
-            phase: Phase::Halted,
-            role: Role::Follower,
-            term: Term(0),
-            leader: NodeId(0),
-            commit: LogIndex(0),
-            applied: LogIndex(0),
-            last: LogIndex(0),
-            durable: LogIndex(0),
-            state: Digest(0),
+        match &self.life {
+            Life::Opening(opening) => NodeStatus::of_phase(opening.phase()),
+            Life::Serving(member) => member.status(),
+            Life::Over => NodeStatus::of_phase(Phase::Halted),
         }
+    }
+
+    fn step_opening(&mut self, input: Input, out: &mut Outputs) {
+        let Life::Opening(opening) = std::mem::replace(&mut self.life, Life::Over) else {
+            unreachable!("only called while opening");
+        };
+        match input {
+            Input::DiskDone { op, result } => match opening.disk_done(op, result, out) {
+                Ok(opened) => self.become_opened(opened, out),
+                Err(reason) => self.halt(reason, out),
+            },
+            // Nothing was begun that would have to be finished.
+            Input::Stop => self.stopped(out),
+            other => {
+                refuse(other, out);
+                self.life = Life::Opening(opening);
+            }
+        }
+    }
+
+    fn become_opened(&mut self, opened: Opened, out: &mut Outputs) {
+        match opened {
+            Opened::NotYet(opening) => self.life = Life::Opening(opening),
+            Opened::Ready(start) => {
+                out.notes.push(Note::Phase(Phase::Serving));
+                let member = Member::new(*start, self.now, out);
+                self.view = member.view().clone();
+                self.life = Life::Serving(Box::new(member));
+            }
+        }
+    }
+
+    fn stopped(&mut self, out: &mut Outputs) {
+        self.life = Life::Over;
+        out.notes.push(Note::Phase(Phase::Halted));
+        out.effects.push(Effect::Stopped);
+    }
+
+    fn halt(&mut self, reason: HaltReason, out: &mut Outputs) {
+        self.life = Life::Over;
+        out.notes.push(Note::Phase(Phase::Halted));
+        out.effects.push(Effect::Halt(reason));
+    }
+}
+
+/// Answers what waits for an answer from a node that does not serve.
+fn refuse(input: Input, out: &mut Outputs) {
+    match input {
+        Input::Call { call, .. } => out.effects.push(Effect::Reply { call, result: Err(Status::Stopped) }),
+        Input::Stream { op: StreamOp::Open, .. }
+        | Input::Stream { .. }
+        | Input::Wakeup
+        | Input::Peer { .. }
+        | Input::Link { .. }
+        | Input::Cancel { .. }
+        | Input::DiskDone { .. }
+        | Input::Stop => {}
     }
 }

@@ -1,0 +1,59 @@
+//! A member publishes its name and client URLs through the log, as etcd's members do.
+
+use super::member::Member;
+use super::proposals::request_id;
+use crate::effect::Outputs;
+use crate::proto::etcdserverpb as etcd;
+use crate::time::Instant;
+use crate::types::NodeId;
+
+/// What is known of this member's publishing.
+#[derive(Default)]
+pub(super) struct Attributes {
+    /// Published, as far as this member has applied.
+    done: bool,
+    /// The proposal on its way, and when to make another.
+    asked: Option<(u64, Instant)>,
+}
+
+impl Member {
+    /// Publishes the name and client URLs if the state does not have them, again if that takes too long.
+    pub(super) fn publish_attributes(&mut self, out: &mut Outputs) {
+        if self.attributes.done || self.stopping.is_some() {
+            return;
+        }
+        let wanted = self.own_attributes();
+        let known = self.view.members().find(|member| member.id == self.config.node_id.0);
+        let Some(known) = known else { return };
+        if known.name == wanted.name && known.client_ur_ls == wanted.client_urls {
+            self.attributes.done = true;
+            return;
+        }
+        let (_, _, leader) = self.consensus.standing();
+        if leader == NodeId(0) || self.attributes.asked.is_some_and(|(_, again_at)| again_at > self.now) {
+            return;
+        }
+        if let Some((before, _)) = self.attributes.asked.take() {
+            self.proposals.remove(before);
+        }
+        let sequence = self.proposals.next_sequence();
+        self.attributes.asked = Some((sequence, self.now + self.config.request_timeout()));
+        let entry = etcd::InternalRaftRequest {
+            header: Some(etcd::RequestHeader { id: request_id(self.boot, sequence), ..Default::default() }),
+            cluster_member_attr_set: Some(etcd::ClusterMemberAttrSetRequest {
+                member_id: self.config.node_id.0,
+                member_attributes: Some(wanted),
+            }),
+            ..Default::default()
+        };
+        self.propose_entry(None, sequence, entry, out);
+    }
+
+    fn own_attributes(&self) -> etcd::MemberAttributes {
+        let own = self.config.members.iter().find(|member| member.id == self.config.node_id);
+        etcd::MemberAttributes {
+            name: own.map(|member| member.name.clone()).unwrap_or_default(),
+            client_urls: self.config.client_urls.clone(),
+        }
+    }
+}

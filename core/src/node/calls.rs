@@ -1,0 +1,61 @@
+//! The calls that wait for an answer, and their deadlines. Whoever holds a call's number elsewhere asks here whether an
+//! answer is still wanted; so an answer is given once or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::time::Instant;
+use crate::types::CallId;
+
+/// The calls that wait.
+#[derive(Default)]
+pub(super) struct Calls {
+    waiting: BTreeMap<CallId, Instant>,
+    deadlines: BTreeSet<(Instant, CallId)>,
+}
+
+impl Calls {
+    /// A call begins to wait.
+    pub(super) fn begin(&mut self, call: CallId, deadline: Instant) {
+        let before = self.waiting.insert(call, deadline);
+        assert!(before.is_none(), "call {call} is used twice");
+        self.deadlines.insert((deadline, call));
+    }
+
+    /// The call is answered, or given up: true if an answer was still wanted.
+    pub(super) fn finish(&mut self, call: CallId) -> bool {
+        let Some(deadline) = self.waiting.remove(&call) else { return false };
+        self.deadlines.remove(&(deadline, call));
+        true
+    }
+
+    /// Whether an answer is still wanted.
+    pub(super) fn wants(&self, call: CallId) -> bool {
+        self.waiting.contains_key(&call)
+    }
+
+    /// Takes out a call whose deadline has passed.
+    pub(super) fn pop_overdue(&mut self, now: Instant) -> Option<CallId> {
+        let (deadline, call) = self.deadlines.first().copied()?;
+        if deadline > now {
+            return None;
+        }
+        self.finish(call);
+        Some(call)
+    }
+
+    /// The next deadline.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes out all of them, in the order of their numbers.
+    pub(super) fn drain(&mut self) -> Vec<CallId> {
+        self.deadlines.clear();
+        std::mem::take(&mut self.waiting).into_keys().collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! Requests between members: a follower asks the leader of one term on behalf of its clients.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::member::{Member, Unproposed};
+use super::proposals::{Place, Verdict};
+use super::reads::{LeaseOp, Waiter};
+use crate::api::{ReadRequest, Response, Status};
+use crate::effect::{Effect, Outputs};
+use crate::peer::{self, Body};
+use crate::proto::detcdpeer as pb;
+use crate::proto::detcdpeer::refused::Reason;
+use crate::proto::etcdserverpb as etcd;
+use crate::time::Instant;
+use crate::types::{CallId, LeaseId, LogIndex, NodeId, Term};
+
+/// Lease operations that were forwarded and not answered yet, by sequence.
+#[derive(Default)]
+pub(super) struct ForwardedLeaseOps {
+    open: BTreeMap<u64, ForwardedLeaseOp>,
+}
+
+struct ForwardedLeaseOp {
+    call: CallId,
+    op: LeaseOp,
+    term: Term,
+    again_at: Instant,
+}
+
+impl ForwardedLeaseOps {
+    /// When the next one is to be asked again.
+    pub(super) fn next_again(&self) -> Option<Instant> {
+        self.open.values().map(|forwarded| forwarded.again_at).min()
+    }
+
+    /// Takes out those whose time or term is over.
+    fn take_stale(&mut self, now: Instant, term: Term) -> Vec<(CallId, LeaseOp)> {
+        let stale = |forwarded: &ForwardedLeaseOp| forwarded.again_at <= now || forwarded.term != term;
+        let keys: Vec<u64> = self.open.iter().filter(|(_, f)| stale(f)).map(|(sequence, _)| *sequence).collect();
+        let ops = keys.iter().map(|sequence| self.open.remove(sequence).expect("listed"));
+        ops.map(|forwarded| (forwarded.call, forwarded.op)).collect()
+    }
+}
+
+/// Names a forwarded request.
+struct Asked {
+    term: Term,
+    boot: u64,
+    sequence: u64,
+}
+
+impl Member {
+    /// Sends everything that waits for a leader to the leader, if this member follows one.
+    pub(super) fn forward_waiting(&mut self, out: &mut Outputs) {
+        let (_, term, leader) = self.consensus.standing();
+        for (call, op) in self.forwarded_lease_ops.take_stale(self.now, term) {
+            if self.calls.wants(call) {
+                self.reads.arrive(Waiter::Lease { call, op });
+            }
+        }
+        if self.consensus.is_leader() || leader == NodeId(0) || leader == self.config.node_id {
+            return;
+        }
+        self.forward_proposals(leader, term, out);
+        self.forward_lease_ops(leader, term, out);
+        if self.reads.wants_round() {
+            let sequence = self.proposals.next_sequence();
+            self.reads.start_round(sequence, term, self.now + self.retry_interval());
+            self.ask(leader, term, sequence, pb::forward_request::What::ReadIndex(pb::ReadIndex {}), out);
+        }
+    }
+
+    fn forward_proposals(&mut self, leader: NodeId, term: Term, out: &mut Outputs) {
+        let now = self.now;
+        let again_at = now + self.retry_interval();
+        for sequence in self.proposals.due(now) {
+            let proposal = self.proposals.get(sequence).expect("listed");
+            let Place::Forwarded { term: asked, .. } = proposal.place else { unreachable!("listed as forwarded") };
+            if asked != term {
+                // Its leader is gone: it may be applied or not, or be refused yet. Asking again is no use.
+                self.proposals.place(sequence, Place::Forwarded { term: asked, again_at: Instant::NEVER });
+                continue;
+            }
+            let data = proposal.data.clone();
+            self.proposals.place(sequence, Place::Forwarded { term, again_at });
+            self.ask(leader, term, sequence, pb::forward_request::What::Propose(data), out);
+        }
+        for sequence in self.proposals.waiting() {
+            let data = self.proposals.get(sequence).expect("listed").data.clone();
+            self.proposals.place(sequence, Place::Forwarded { term, again_at });
+            self.ask(leader, term, sequence, pb::forward_request::What::Propose(data), out);
+        }
+    }
+
+    fn forward_lease_ops(&mut self, leader: NodeId, term: Term, out: &mut Outputs) {
+        for (call, op) in self.reads.take_lease_ops() {
+            let sequence = self.proposals.next_sequence();
+            let id = op.lease().0;
+            let what = match op {
+                LeaseOp::KeepAlive(_) => pb::forward_request::What::LeaseKeepAlive(pb::LeaseKeepAlive { id }),
+                LeaseOp::TimeToLive(_) => pb::forward_request::What::LeaseTimeToLive(pb::LeaseTimeToLive { id }),
+            };
+            let again_at = self.now + self.retry_interval();
+            self.forwarded_lease_ops.open.insert(sequence, ForwardedLeaseOp { call, op, term, again_at });
+            self.ask(leader, term, sequence, what, out);
+        }
+    }
+
+    fn ask(&self, to: NodeId, term: Term, sequence: u64, what: pb::forward_request::What, out: &mut Outputs) {
+        let request = pb::ForwardRequest { term: term.0, boot: self.boot, sequence, what: Some(what) };
+        self.send_peer(to, Body::Forward(request), out);
+    }
+
+    /// Sends a message of ours to another member.
+    pub(super) fn send_peer(&self, to: NodeId, body: Body, out: &mut Outputs) {
+        let kind = peer::kind(&body);
+        let frame = peer::encode(self.config.cluster_id, self.config.node_id, to, body);
+        out.effects.push(Effect::Send { to, kind, frame });
+    }
+
+    /// Another member asks this one as the leader of a term.
+    pub(super) fn asked(&mut self, peer: NodeId, request: pb::ForwardRequest, out: &mut Outputs) {
+        use pb::forward_request::What;
+        let (_, term, _) = self.consensus.standing();
+        let Some(what) = request.what else { return };
+        let (boot, sequence) = (request.boot, request.sequence);
+        let asked = Asked { term: Term(request.term), boot, sequence };
+        let leads = self.consensus.is_leader() && asked.term == term && self.stopping.is_none();
+        let lease = match what {
+            What::Propose(data) => {
+                return match self.judged.judge(asked.term, peer, boot, sequence) {
+                    Verdict::New => self.asked_to_propose(peer, &asked, data, leads, out),
+                    Verdict::Seen => out.mark("forward: a duplicate was not appended twice"),
+                    Verdict::NotMine => {}
+                };
+            }
+            What::ReadIndex(_) => None,
+            What::LeaseKeepAlive(keep_alive) => Some(LeaseOp::KeepAlive(LeaseId(keep_alive.id))),
+            What::LeaseTimeToLive(ask) => {
+                Some(LeaseOp::TimeToLive(etcd::LeaseTimeToLiveRequest { id: ask.id, keys: false }))
+            }
+        };
+        if leads {
+            self.reads.arrive(Waiter::Forwarded { peer, boot, sequence, lease });
+        } else {
+            self.refuse_peer(peer, &asked, Reason::NotLeader, out);
+        }
+    }
+
+    fn asked_to_propose(&mut self, peer: NodeId, asked: &Asked, data: Bytes, leads: bool, out: &mut Outputs) {
+        let refused = if leads { self.try_propose(data).err() } else { Some(Unproposed::NotLeader) };
+        match refused {
+            None => {}
+            Some(Unproposed::NoSpace) => self.refuse_peer(peer, asked, Reason::NoSpace, out),
+            Some(Unproposed::Busy) => self.refuse_peer(peer, asked, Reason::Busy, out),
+            Some(Unproposed::NotLeader) => self.refuse_peer(peer, asked, Reason::NotLeader, out),
+        }
+    }
+
+    fn refuse_peer(&self, to: NodeId, asked: &Asked, reason: Reason, out: &mut Outputs) {
+        let refused = pb::Refused { reason: reason.into(), term: asked.term.0 };
+        self.answer_peer(to, asked.boot, asked.sequence, pb::forward_reply::What::Refused(refused), out);
+    }
+
+    /// Answers a forwarded request.
+    pub(super) fn answer_peer(
+        &self,
+        to: NodeId,
+        boot: u64,
+        sequence: u64,
+        what: pb::forward_reply::What,
+        out: &mut Outputs,
+    ) {
+        self.send_peer(to, Body::ForwardReply(pb::ForwardReply { boot, sequence, what: Some(what) }), out);
+    }
+
+    /// A leader answers this member.
+    pub(super) fn answered(&mut self, reply: pb::ForwardReply, out: &mut Outputs) {
+        use pb::forward_reply::What;
+        let Some(what) = reply.what else { return };
+        if reply.boot != self.boot {
+            return;
+        }
+        match what {
+            What::Refused(refused) => {
+                self.was_refused(reply.sequence, Term(refused.term), refused.reason(), out);
+            }
+            What::ReadIndex(index) => self.reads.confirm(reply.sequence, LogIndex(index)),
+            What::Lease(state) => self.lease_answered(reply.sequence, &state),
+        }
+    }
+
+    /// The leader of `term` did nothing, and never will: the request may go elsewhere.
+    fn was_refused(&mut self, sequence: u64, term: Term, reason: Reason, out: &mut Outputs) {
+        self.reads.give_up(Some(sequence));
+        if let Some(forwarded) = self.forwarded_lease_ops.open.get_mut(&sequence) {
+            forwarded.again_at = self.now + self.config.heartbeat_interval;
+            return;
+        }
+        let Some(proposal) = self.proposals.get(sequence) else { return };
+        if !matches!(proposal.place, Place::Forwarded { term: asked, .. } if asked == term) {
+            return;
+        }
+        match reason {
+            Reason::NotLeader => {
+                self.proposals.place(sequence, Place::Waiting);
+                out.mark("forward: a refused proposal was proposed again");
+            }
+            Reason::Busy => self.refuse_proposal(sequence, Status::TooManyRequests, out),
+            Reason::NoSpace => self.refuse_proposal(sequence, Status::NoSpace, out),
+        }
+    }
+
+    fn lease_answered(&mut self, sequence: u64, state: &pb::LeaseState) {
+        let Some(forwarded) = self.forwarded_lease_ops.open.remove(&sequence) else { return };
+        let call = forwarded.call;
+        match forwarded.op {
+            LeaseOp::KeepAlive(id) => {
+                let ttl = if state.found { state.granted_ttl_s } else { 0 };
+                self.lease_replies.push((call, id, ttl));
+            }
+            LeaseOp::TimeToLive(request) => {
+                let remaining_ttl_s = if state.found { state.remaining_ttl_s } else { -1 };
+                let request = ReadRequest::LeaseTimeToLive { request, remaining_ttl_s };
+                self.reads.confirmed_elsewhere(LogIndex(state.read_index), Waiter::Read { call, request });
+            }
+        }
+    }
+
+    /// Answers the keepalives that the leader confirmed.
+    pub(super) fn reply_keep_alives(&mut self, out: &mut Outputs) {
+        for (call, id, ttl) in std::mem::take(&mut self.lease_replies) {
+            let header = Some(self.header());
+            let response = etcd::LeaseKeepAliveResponse { header, id: id.0, ttl };
+            self.reply(call, Ok(Response::LeaseKeepAlive(response)), out);
+        }
+    }
+}

@@ -1,0 +1,544 @@
+//! A member that takes part: its parts, and the way of an input through them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::attributes::Attributes;
+use super::calls::Calls;
+use super::checkpoint::Checkpoints;
+use super::forward::ForwardedLeaseOps;
+use super::proposals::{Judged, Place, Proposals};
+use super::reads::Reads;
+use super::snapshot_receive::Receiving;
+use super::snapshot_send::Sending;
+use super::status::{NodeStatus, Phase, Role, Wakeup};
+use super::stopping::Stopping;
+use crate::api::{Request, Response, Status};
+use crate::config::NodeConfig;
+use crate::consensus::{Batch, Consensus, Outgoing, Refusal, Rejected, Start};
+use crate::disk_queue::DiskQueue;
+use crate::effect::{Effect, HaltReason, Note, Outputs};
+use crate::input::{DiskError, DiskReply, Input, StreamOp};
+use crate::lease_clock::LeaseClock;
+use crate::log::{Entry, SnapshotMeta};
+use crate::peer::{self, Body};
+use crate::proto::etcdserverpb::ResponseHeader;
+use crate::state_machine::{StateMachine, StoreView};
+use crate::time::Instant;
+use crate::types::{CallId, DiskOp, LeaseId, LogIndex, NodeId, StreamId, Term};
+use crate::wal;
+use crate::watch::WatchHub;
+
+/// What a member is made of when its disk has been read.
+pub(super) struct MemberStart {
+    pub(super) config: NodeConfig,
+    pub(super) consensus: Start,
+    pub(super) state: StateMachine,
+    pub(super) writer: wal::Writer,
+    pub(super) disk: DiskQueue,
+    pub(super) checkpoints: Checkpoints,
+}
+
+/// Why a member is over.
+pub(super) enum Over {
+    /// It stopped cleanly.
+    Stopped,
+    /// It must not go on.
+    Halted(HaltReason),
+}
+
+/// Why something was not proposed. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unproposed {
+    /// The log has no room on the disk.
+    NoSpace,
+    /// Too much is under way.
+    Busy,
+    /// This member does not lead.
+    NotLeader,
+}
+
+/// A member that takes part.
+pub(super) struct Member {
+    pub(super) config: NodeConfig,
+    pub(super) boot: u64,
+    pub(super) now: Instant,
+
+    pub(super) consensus: Consensus,
+    pub(super) outgoing: Vec<Outgoing>,
+    pub(super) writer: wal::Writer,
+    pub(super) disk: DiskQueue,
+
+    pub(super) state: StateMachine,
+    pub(super) view: StoreView,
+    pub(super) unapplied: VecDeque<Entry>,
+
+    pub(super) calls: Calls,
+    pub(super) proposals: Proposals,
+    pub(super) judged: Judged,
+    pub(super) reads: Reads,
+    pub(super) forwarded_lease_ops: ForwardedLeaseOps,
+    /// Keepalives that are confirmed: who waits, the lease, the TTL to tell.
+    pub(super) lease_replies: Vec<(CallId, LeaseId, i64)>,
+
+    pub(super) leases: LeaseClock,
+    pub(super) watches: WatchHub,
+    pub(super) attributes: Attributes,
+
+    pub(super) checkpoints: Checkpoints,
+    pub(super) sending: Sending,
+    pub(super) receiving: Receiving,
+    pub(super) stopping: Option<Stopping>,
+
+    pub(super) next_tick: Instant,
+    pub(super) standing: (Role, Term, NodeId),
+    pub(super) write_since: Option<Instant>,
+    pub(super) over: Option<Over>,
+}
+
+impl Member {
+    /// A member over what its disk held; it takes part from now on.
+    pub(super) fn new(start: MemberStart, now: Instant, out: &mut Outputs) -> Member {
+        let MemberStart { config, consensus, state, writer, disk, checkpoints } = start;
+        let boot = consensus.boot;
+        let view = state.view();
+        assert_eq!(view.applied(), consensus.applied.index, "log and state begin at one place");
+        let mut member = Member {
+            boot,
+            now,
+            consensus: Consensus::open(&config, consensus),
+            outgoing: Vec::new(),
+            writer,
+            disk,
+            state,
+            view,
+            unapplied: VecDeque::new(),
+            calls: Calls::default(),
+            proposals: Proposals::default(),
+            judged: Judged::default(),
+            reads: Reads::default(),
+            forwarded_lease_ops: ForwardedLeaseOps::default(),
+            lease_replies: Vec::new(),
+            leases: LeaseClock::new(config.election_timeout),
+            watches: WatchHub::new(config.watch_batch_bytes, config.watch_progress_interval)
+                .with_fragment_bytes(config.request_bytes_max + (512 << 10)),
+            attributes: Attributes::default(),
+            checkpoints,
+            sending: Sending::default(),
+            receiving: Receiving::default(),
+            stopping: None,
+            next_tick: now + config.heartbeat_interval,
+            standing: (Role::Follower, Term(0), NodeId(0)),
+            write_since: None,
+            over: None,
+            config,
+        };
+        member.settle(out);
+        member
+    }
+
+    /// Takes one input; says whether it was the last.
+    pub(super) fn step(&mut self, now: Instant, input: Input, out: &mut Outputs) -> Option<Over> {
+        self.now = now;
+        if self.log_is_stopped() {
+            return self.step_stopped(input, out);
+        }
+        match input {
+            Input::Wakeup => {}
+            Input::Peer { from, frame } => self.frame(from, frame, out),
+            Input::Link { peer, up } => self.link(peer, up),
+            Input::Call { call, deadline, request } => self.call(call, deadline, request, out),
+            Input::Cancel { call } => {
+                self.calls.finish(call);
+            }
+            Input::Stream { stream, op } => self.stream(stream, op, out),
+            Input::DiskDone { op, result } => self.disk_done(op, &result, out),
+            Input::Stop => self.begin_stop(out),
+        }
+        self.pass_time(out);
+        self.settle(out);
+        self.over.take()
+    }
+
+    /// The last writes of a log that takes no more.
+    fn step_stopped(&mut self, input: Input, out: &mut Outputs) -> Option<Over> {
+        match input {
+            Input::DiskDone { op, result } => self.disk_done(op, &result, out),
+            Input::Call { call, .. } => out.effects.push(Effect::Reply { call, result: Err(Status::Stopped) }),
+            Input::Wakeup
+            | Input::Peer { .. }
+            | Input::Link { .. }
+            | Input::Cancel { .. }
+            | Input::Stream { .. }
+            | Input::Stop => {}
+        }
+        self.writer.flush(&mut self.disk);
+        self.disk.drain(out);
+        self.finish_stop(out);
+        self.over.take()
+    }
+
+    /// The store as applied.
+    pub(super) fn view(&self) -> &StoreView {
+        &self.view
+    }
+
+    /// A look from outside.
+    pub(super) fn status(&self) -> NodeStatus {
+        let (role, term, leader) = self.consensus.standing();
+        NodeStatus {
+            phase: if self.stopping.is_some() { Phase::Stopping } else { Phase::Serving },
+            role,
+            term,
+            leader,
+            commit: self.consensus.commit(),
+            applied: self.view.applied(),
+            last: self.consensus.last(),
+            durable: self.consensus.durable().0,
+            state: self.view.digest(),
+        }
+    }
+
+    /// When the member wants to be woken.
+    pub(super) fn next_wakeup(&self, now: Instant) -> Wakeup {
+        if self.log_is_stopped() {
+            return Wakeup { at: Instant::NEVER, why: "the last writes" };
+        }
+        if !self.unapplied.is_empty() {
+            return Wakeup { at: now, why: "entries to apply" };
+        }
+        if self.watches.has_work() {
+            return Wakeup { at: now, why: "events to deliver" };
+        }
+        let never = |at: Option<Instant>| at.unwrap_or(Instant::NEVER);
+        Wakeup { at: self.next_tick, why: "raft tick" }
+            .or(never(self.calls.next_deadline()), "deadline of a call")
+            .or(never(self.reads.next_wakeup()), "read round")
+            .or(never(self.proposals.next_again()), "forwarded proposal")
+            .or(never(self.forwarded_lease_ops.next_again()), "forwarded lease operation")
+            .or(never(self.leases.next_wakeup()), "lease deadline")
+            .or(never(self.watches.next_wakeup()), "watch progress")
+            .or(never(self.receiving.next_wakeup()), "snapshot to fetch")
+    }
+
+    /// How long to wait before asking another member again.
+    pub(super) fn retry_interval(&self) -> Duration {
+        self.config.heartbeat_interval * 2
+    }
+
+    /// The header of this member's responses.
+    pub(super) fn header(&self) -> ResponseHeader {
+        let (_, term, _) = self.consensus.standing();
+        ResponseHeader {
+            cluster_id: self.config.cluster_id.0,
+            member_id: self.config.node_id.0,
+            revision: self.view.revision(),
+            raft_term: term.0,
+        }
+    }
+
+    /// Answers a call, if an answer is still wanted.
+    pub(super) fn reply(&mut self, call: CallId, result: Result<Response, Status>, out: &mut Outputs) {
+        if self.calls.finish(call) {
+            out.effects.push(Effect::Reply { call, result });
+        }
+    }
+
+    /// Appends to the log, if this member leads and the disk has room.
+    pub(super) fn try_propose(&mut self, data: bytes::Bytes) -> Result<(), Unproposed> {
+        if !self.writer.has_room() {
+            return Err(Unproposed::NoSpace);
+        }
+        let lag = self.consensus.commit().0 - self.view.applied().0;
+        if lag > self.config.apply_lag_max {
+            return Err(Unproposed::Busy);
+        }
+        self.consensus.propose(data).map_err(|refusal| match refusal {
+            Refusal::NotLeader => Unproposed::NotLeader,
+            Refusal::Busy => Unproposed::Busy,
+        })
+    }
+
+    // ---- inputs ----
+
+    fn frame(&mut self, from: NodeId, frame: bytes::Bytes, out: &mut Outputs) {
+        let Ok(body) = peer::decode(self.config.cluster_id, from, self.config.node_id, frame) else {
+            out.mark("peer: a malformed frame was dropped");
+            return;
+        };
+        match body {
+            Body::Raft(bytes) => self.raft_message(from, bytes, out),
+            Body::Forward(request) => self.asked(from, request, out),
+            Body::ForwardReply(reply) => self.answered(reply, out),
+            Body::SnapshotFetch(fetch) => self.snapshot_fetched(from, &fetch, out),
+            Body::SnapshotChunk(chunk) => self.snapshot_chunk(from, chunk, out),
+        }
+    }
+
+    fn raft_message(&mut self, from: NodeId, bytes: bytes::Bytes, out: &mut Outputs) {
+        if !self.writer.has_room() || self.receiving.is_loaded() {
+            // Taking entries would promise room that is not there; silence costs the leader a retry.
+            // And a loaded snapshot waits for the log to be quiet.
+            return;
+        }
+        match self.consensus.receive(from, &bytes) {
+            Ok(()) | Err(Rejected::Busy) => {}
+            Err(Rejected::Malformed(_)) => out.mark("peer: a malformed raft message was dropped"),
+            Err(Rejected::NeedsSnapshot(meta)) => self.snapshot_announced(from, meta, bytes, out),
+            Err(Rejected::ProvesLoss(what)) => self.halt(HaltReason::LostAcknowledged { what }),
+        }
+    }
+
+    fn link(&mut self, peer: NodeId, up: bool) {
+        if !up {
+            self.consensus.unreachable(peer);
+        }
+    }
+
+    fn call(&mut self, call: CallId, deadline: Instant, request: Request, out: &mut Outputs) {
+        if self.stopping.is_some() {
+            out.effects.push(Effect::Reply { call, result: Err(Status::Stopped) });
+            return;
+        }
+        if self.calls.len() >= self.config.calls_waiting_max {
+            out.effects.push(Effect::Reply { call, result: Err(Status::TooManyRequests) });
+            return;
+        }
+        let deadline = deadline.min(self.now + self.config.request_timeout());
+        self.calls.begin(call, deadline);
+        self.request(call, request, out);
+    }
+
+    fn stream(&mut self, stream: StreamId, op: StreamOp, out: &mut Outputs) {
+        let header = self.header();
+        match op {
+            StreamOp::Open => self.watches.open(stream),
+            StreamOp::Close => self.watches.close(stream),
+            StreamOp::Credit(bytes) => {
+                self.watches.credit(stream, bytes, &self.view, &header, self.now, out);
+            }
+            StreamOp::Request(request) => {
+                self.watches.request(stream, request, &self.view, &header, self.now, out);
+            }
+        }
+    }
+
+    fn disk_done(&mut self, op: DiskOp, result: &Result<DiskReply, DiskError>, out: &mut Outputs) {
+        match self.writer.on_disk_done(op, result, &mut self.disk) {
+            Err(reason) => self.halt(reason),
+            Ok(progress) if progress.ours => {
+                if let Some(write) = progress.durable {
+                    self.durable(write, out);
+                }
+            }
+            Ok(_) => self.file_done(op, result, out),
+        }
+    }
+
+    fn durable(&mut self, write: wal::WriteId, out: &mut Outputs) {
+        let (_, term, vote) = self.consensus.durable();
+        self.write_since = None;
+        self.checkpoint_mark_durable(write, out);
+        if !self.install_durable(write) {
+            self.consensus.persisted(write);
+        }
+        let (index, durable_term, durable_vote) = self.consensus.durable();
+        out.notes.push(Note::Durable { index, term: durable_term, vote: durable_vote });
+        if (durable_term, durable_vote) != (term, vote) && durable_vote != NodeId(0) {
+            out.notes.push(Note::Voted { term: durable_term, candidate: durable_vote });
+        }
+    }
+
+    /// Nothing may follow.
+    pub(super) fn halt(&mut self, reason: HaltReason) {
+        self.over.get_or_insert(Over::Halted(reason));
+    }
+
+    // ---- time ----
+
+    fn pass_time(&mut self, out: &mut Outputs) {
+        if self.now >= self.next_tick {
+            // A late member does not tick twice for what it missed: others waited only once.
+            self.next_tick = self.now + self.config.heartbeat_interval;
+            self.consensus.tick();
+            self.reads.unpark();
+            self.hand_on_when_stalled(out);
+            if !self.writer.has_room() {
+                self.writer.retry_allocate(&mut self.disk);
+            }
+            self.sending_tick();
+            self.forget_unwanted();
+            self.publish_attributes(out);
+        }
+        while let Some(call) = self.calls.pop_overdue(self.now) {
+            out.effects.push(Effect::Reply { call, result: Err(Status::Timeout) });
+        }
+        let (_, term, _) = self.consensus.standing();
+        self.reads.give_up_stale(self.now, term);
+        self.expire_leases(out);
+        let header = self.header();
+        self.watches.wake(self.now, &self.view, &header, out);
+        self.receiving_wakeup(out);
+    }
+
+    /// Forgets what nobody waits for any more and nothing has been done about.
+    fn forget_unwanted(&mut self) {
+        let calls = &self.calls;
+        self.reads.retain(|call| calls.wants(call));
+        self.proposals.retain(|call| calls.wants(call));
+    }
+
+    /// A leader whose disk stalls, or has no room, hands leadership on: others can acknowledge writes, it cannot.
+    fn hand_on_when_stalled(&mut self, out: &mut Outputs) {
+        let stalled = self.write_since.is_some_and(|since| self.now - since > self.config.election_timeout);
+        if (stalled || !self.writer.has_room())
+            && self.consensus.is_leader()
+            && let Some(successor) = self.consensus.best_successor()
+        {
+            self.consensus.transfer(successor);
+            out.mark("leader: handed on because its disk could not write");
+        }
+    }
+
+    // ---- settling ----
+
+    /// Carries everything that the input set off as far as it goes now.
+    fn settle(&mut self, out: &mut Outputs) {
+        loop {
+            self.drain_consensus(out);
+            self.apply_some(out);
+            self.note_standing(out);
+            self.propose_waiting(out);
+            self.forward_waiting(out);
+            self.advance_reads(out);
+            self.reply_keep_alives(out);
+            if !self.consensus.has_work() {
+                break;
+            }
+        }
+        let header = self.header();
+        self.watches.pump(&self.view, &header, self.now, out);
+        self.checkpoint_step(out);
+        self.writer.flush(&mut self.disk);
+        self.send_outgoing(out);
+        self.disk.drain(out);
+        self.finish_stop(out);
+    }
+
+    fn drain_consensus(&mut self, out: &mut Outputs) {
+        let offered = self.install_when_quiet();
+        while let Some(mut batch) = self.consensus.next_batch() {
+            if let Some(meta) = batch.snapshot.clone() {
+                self.install_begin(&mut batch, meta, out);
+                return;
+            }
+            self.write(&mut batch, None, out);
+            self.take_outgoing();
+            for (round, index) in std::mem::take(&mut batch.reads) {
+                self.reads.confirm(round, index);
+            }
+            self.unapplied.extend(std::mem::take(&mut batch.committed));
+        }
+        if offered {
+            self.install_refused(out);
+        }
+    }
+
+    /// Hands a batch to the log; the write that carries it, if it has to be durable.
+    pub(super) fn write(
+        &mut self,
+        batch: &mut Batch,
+        mark: Option<&SnapshotMeta>,
+        out: &mut Outputs,
+    ) -> Option<wal::WriteId> {
+        for (entry, digest) in batch.entries.iter().zip(&batch.digests) {
+            out.notes.push(Note::Appended { index: entry.index, term: entry.term, entry: *digest });
+        }
+        let empty = batch.entries.is_empty() && batch.hard_state.is_none() && mark.is_none();
+        let write = (!empty).then(|| self.writer.append(&batch.entries, batch.hard_state, mark.cloned()));
+        let waits = write.filter(|write| batch.must_sync && *write > self.writer.durable());
+        if waits.is_some() {
+            self.write_since.get_or_insert(self.now);
+        }
+        self.consensus.wrote(batch, waits);
+        waits
+    }
+
+    fn note_standing(&mut self, out: &mut Outputs) {
+        let standing = self.consensus.standing();
+        if standing == self.standing {
+            return;
+        }
+        let (before, _, _) = self.standing;
+        let (role, term, leader) = standing;
+        let led_term = self.standing.1;
+        self.standing = standing;
+        out.notes.push(Note::Role { role, term, leader });
+        let leads_anew = role == Role::Leader && (before != Role::Leader || term != led_term);
+        if before == Role::Leader && (role != Role::Leader || leads_anew) {
+            self.leases.step_down();
+            self.reads.drop_forwarded();
+            self.sending.forget_all();
+        }
+        if leads_anew {
+            self.judged.begin(term);
+            let ttl_s = |id| self.view.lease(id).expect("listed").ttl_s;
+            self.leases.lead(self.now, self.view.leases().map(|id| (id, ttl_s(id))));
+        }
+    }
+
+    /// Proposes what waits, if this member leads.
+    fn propose_waiting(&mut self, out: &mut Outputs) {
+        if self.proposals.none_waiting() || !self.consensus.is_leader() {
+            return;
+        }
+        for sequence in self.proposals.waiting() {
+            let data = self.proposals.get(sequence).expect("listed").data.clone();
+            match self.try_propose(data) {
+                Ok(()) => self.proposals.place(sequence, Place::Appended),
+                Err(Unproposed::NotLeader) => break,
+                Err(Unproposed::NoSpace) => self.refuse_proposal(sequence, Status::NoSpace, out),
+                Err(Unproposed::Busy) => self.refuse_proposal(sequence, Status::TooManyRequests, out),
+            }
+        }
+    }
+
+    /// A proposal was refused for good; nothing was done.
+    pub(super) fn refuse_proposal(&mut self, sequence: u64, status: Status, out: &mut Outputs) {
+        let Some(proposal) = self.proposals.remove(sequence) else { return };
+        if let Some(call) = proposal.call {
+            self.reply(call, Err(status), out);
+        }
+    }
+
+    /// Takes the messages that may leave. A snapshot among them is one of the state as it stands now.
+    fn take_outgoing(&mut self) {
+        for message in self.consensus.take_outgoing() {
+            let leaves = message.snapshot.as_ref().is_none_or(|meta| self.snapshot_leaves(message.to, meta));
+            if leaves {
+                self.outgoing.push(message);
+            }
+        }
+    }
+
+    fn send_outgoing(&mut self, out: &mut Outputs) {
+        self.take_outgoing();
+        for message in std::mem::take(&mut self.outgoing) {
+            let body = Body::Raft(message.bytes);
+            let frame = peer::encode(self.config.cluster_id, self.config.node_id, message.to, body);
+            out.effects.push(Effect::Send { to: message.to, kind: message.kind, frame });
+        }
+    }
+
+    /// Where the state stands in the log, to take a snapshot of it.
+    pub(super) fn applied_meta(&self) -> SnapshotMeta {
+        let meta = self.consensus.applied().clone();
+        assert_eq!(meta.index, self.view.applied(), "log and state stand at one place");
+        meta
+    }
+
+    /// The index of the last applied entry.
+    pub(super) fn applied(&self) -> LogIndex {
+        self.view.applied()
+    }
+}

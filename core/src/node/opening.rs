@@ -1,0 +1,318 @@
+//! Opening: read the log, read the checkpoint it goes on from, make the log ready to be written, and only then take
+//! part. Nothing is written before everything has been read and found whole.
+
+use crate::config::NodeConfig;
+use crate::consensus::Start;
+use crate::disk_queue::DiskQueue;
+use crate::effect::{DiskAction, FileName, HaltReason, Note, Outputs};
+use crate::input::{DiskError, DiskReply, Listing};
+use crate::log::{ConfState, Entry, HardState, SnapshotMeta};
+use crate::snapshot::{SnapshotError, SnapshotLoader, checkpoint_name, parse_checkpoint_name};
+use crate::state_machine::{StateMachine, bootstrap_entries};
+use crate::types::{DiskOp, LogIndex, NodeId, Term};
+use crate::wal::{Recovered, Recovery, WalConfig, WriteId, Writer};
+
+use super::checkpoint::Checkpoints;
+use super::checkpoint_file::CHECKPOINT_DIR;
+use super::member::MemberStart;
+use super::status::Phase;
+
+/// A node that reads what its disk holds.
+pub(super) struct Opening {
+    reading: Reading,
+    stage: Stage,
+}
+
+/// What all stages share.
+struct Reading {
+    config: NodeConfig,
+    disk: DiskQueue,
+    /// The checkpoint files there are, and their sizes.
+    checkpoint_files: Vec<(FileName, u64)>,
+    awaited: DiskOp,
+    awaited_file: FileName,
+    read_bytes: u64,
+    total_bytes: u64,
+}
+
+enum Stage {
+    Log(Box<Recovery>),
+    Checkpoint(Box<LoadingCheckpoint>),
+    Writer(Box<OpeningWriter>),
+}
+
+struct LoadingCheckpoint {
+    recovered: Recovered,
+    meta: SnapshotMeta,
+    size_bytes: u64,
+    offset: u64,
+    loader: SnapshotLoader,
+}
+
+struct OpeningWriter {
+    writer: Writer,
+    /// What has to be durable before the member takes part.
+    wait_for: WriteId,
+    start: Start,
+    state: StateMachine,
+    checkpoint: Option<SnapshotMeta>,
+}
+
+/// How far opening came.
+pub(super) enum Opened {
+    /// It waits for the disk.
+    NotYet(Box<Opening>),
+    /// The member takes part from here.
+    Ready(Box<MemberStart>),
+}
+
+/// How much of a checkpoint is read at once.
+const READ_BYTES: u64 = 256 << 10;
+
+impl Opening {
+    /// Begins with the names and sizes of the files.
+    pub(super) fn begin(config: NodeConfig, listing: &Listing, out: &mut Outputs) -> Result<Opened, HaltReason> {
+        let is_member = config.members.iter().any(|member| member.id == config.node_id);
+        assert!(is_member, "a node is one of its cluster's founding members");
+        let recovery = Recovery::new(WalConfig::of(&config), listing);
+        let in_dir = |name: &str| name.strip_prefix(CHECKPOINT_DIR).is_some_and(|rest| rest.starts_with('/'));
+        let checkpoint_files = listing.files.iter().filter(|(name, _)| in_dir(name));
+        let (read_bytes, total_bytes) = recovery.progress();
+        let reading = Reading {
+            checkpoint_files: checkpoint_files.map(|(name, size)| (name.as_str().into(), *size)).collect(),
+            disk: DiskQueue::default(),
+            awaited: DiskOp(0),
+            awaited_file: "".into(),
+            read_bytes,
+            total_bytes,
+            config,
+        };
+        let opening = Box::new(Opening { reading, stage: Stage::Log(Box::new(recovery)) });
+        out.notes.push(Note::Phase(opening.phase()));
+        opening.go_on(out)
+    }
+
+    /// What is read so far.
+    pub(super) fn phase(&self) -> Phase {
+        Phase::Loading { read_bytes: self.reading.read_bytes, total_bytes: self.reading.total_bytes }
+    }
+
+    /// Takes a completion.
+    pub(super) fn disk_done(
+        mut self: Box<Self>,
+        op: DiskOp,
+        result: Result<DiskReply, DiskError>,
+        out: &mut Outputs,
+    ) -> Result<Opened, HaltReason> {
+        if let Stage::Writer(opening) = &mut self.stage {
+            opening.writer.on_disk_done(op, &result, &mut self.reading.disk)?;
+            return self.go_on(out);
+        }
+        assert_eq!(op, self.reading.awaited, "one read at a time");
+        let file = &self.reading.awaited_file;
+        let bytes = match result {
+            Ok(DiskReply::Data(bytes)) => bytes,
+            Ok(DiskReply::Done) => unreachable!("a read gives data"),
+            Err(error) => return Err(read_failed(file, error)),
+        };
+        self.reading.read_bytes += bytes.len() as u64;
+        match &mut self.stage {
+            Stage::Log(recovery) => recovery.feed(bytes)?,
+            Stage::Checkpoint(loading) => loading.feed(&bytes, file)?,
+            Stage::Writer(_) => unreachable!("handled above"),
+        }
+        self.go_on(out)
+    }
+
+    /// Goes as far as it can without the disk.
+    fn go_on(mut self: Box<Self>, out: &mut Outputs) -> Result<Opened, HaltReason> {
+        loop {
+            let reading = &mut self.reading;
+            let read = match &mut self.stage {
+                Stage::Log(recovery) => recovery.next_read(),
+                Stage::Checkpoint(loading) => loading.next_read(),
+                Stage::Writer(opening) => {
+                    opening.writer.flush(&mut reading.disk);
+                    if opening.is_ready() {
+                        return Ok(Opened::Ready(Box::new(self.member_start())));
+                    }
+                    reading.disk.drain(out);
+                    return Ok(Opened::NotYet(self));
+                }
+            };
+            if let Some(DiskAction::Read { file, offset, len }) = read {
+                reading.awaited_file = file.clone();
+                reading.awaited = reading.disk.issue(DiskAction::Read { file, offset, len });
+                reading.disk.drain(out);
+                return Ok(Opened::NotYet(self));
+            }
+            let Opening { mut reading, stage } = *self;
+            let stage = reading.next_stage(stage, out)?;
+            self = Box::new(Opening { reading, stage });
+        }
+    }
+
+    fn member_start(self) -> MemberStart {
+        let Stage::Writer(opening) = self.stage else { unreachable!("the last stage") };
+        let index = opening.start.applied.index;
+        MemberStart {
+            config: self.reading.config,
+            consensus: opening.start,
+            state: opening.state,
+            writer: opening.writer,
+            disk: self.reading.disk,
+            checkpoints: Checkpoints::new(opening.checkpoint, index),
+        }
+    }
+}
+
+impl LoadingCheckpoint {
+    fn next_read(&self) -> Option<DiskAction> {
+        let file = checkpoint_name(self.meta.term, self.meta.index).into();
+        let read = DiskAction::Read { file, offset: self.offset, len: READ_BYTES };
+        (self.offset < self.size_bytes).then_some(read)
+    }
+
+    fn feed(&mut self, bytes: &[u8], file: &FileName) -> Result<(), HaltReason> {
+        self.offset += bytes.len() as u64;
+        if bytes.is_empty() {
+            return Err(damaged_checkpoint(file, &SnapshotError::Incomplete));
+        }
+        self.loader.feed(bytes).map_err(|error| damaged_checkpoint(file, &error))
+    }
+}
+
+impl OpeningWriter {
+    fn is_ready(&self) -> bool {
+        self.writer.is_open() && self.writer.durable() >= self.wait_for
+    }
+}
+
+impl Reading {
+    fn next_stage(&mut self, stage: Stage, out: &mut Outputs) -> Result<Stage, HaltReason> {
+        match stage {
+            Stage::Log(recovery) => self.after_log(recovery.finish()?, out),
+            Stage::Checkpoint(loading) => {
+                let file = checkpoint_name(loading.meta.term, loading.meta.index).into();
+                let (meta, state) = loading.loader.finish().map_err(|error| damaged_checkpoint(&file, &error))?;
+                if meta.index != loading.meta.index || meta.term != loading.meta.term {
+                    return Err(damaged_checkpoint(&file, &SnapshotError::NotASnapshot));
+                }
+                Ok(self.open_writer(loading.recovered, Some(meta), state))
+            }
+            Stage::Writer(_) => unreachable!("the last stage"),
+        }
+    }
+
+    /// The log is read: begins with the newest checkpoint that it marks and goes on from, or with the founders' state.
+    fn after_log(&mut self, recovered: Recovered, out: &mut Outputs) -> Result<Stage, HaltReason> {
+        if let Some(torn) = &recovered.cut {
+            out.mark("wal: a torn tail was cut");
+            assert!(torn.zero_until > torn.offset, "a torn tail has bytes");
+        }
+        let usable = |meta: &&SnapshotMeta| {
+            meta.index > LogIndex(0)
+                && recovered.continues_from(meta.index, meta.term)
+                && self.size_of(&checkpoint_name(meta.term, meta.index)).is_some()
+        };
+        if let Some(meta) = recovered.marks.iter().rev().find(usable).cloned() {
+            let size_bytes = self.size_of(&checkpoint_name(meta.term, meta.index)).expect("usable");
+            self.total_bytes += size_bytes;
+            let loader = SnapshotLoader::new();
+            let loading = LoadingCheckpoint { recovered, meta, size_bytes, offset: 0, loader };
+            return Ok(Stage::Checkpoint(Box::new(loading)));
+        }
+        if recovered.first_index > LogIndex(1) {
+            let newest = recovered.marks.last().cloned().unwrap_or_default();
+            return Err(HaltReason::Damaged {
+                file: checkpoint_name(newest.term, newest.index),
+                offset: 0,
+                what: "the log goes on from this checkpoint, and the file is missing".to_string(),
+            });
+        }
+        let founding = bootstrap_entries(self.config.cluster_id, &self.config.members);
+        if !recovered.fresh && !starts_with(&recovered.entries, &founding) {
+            let what = "the log was begun with other founding members than --initial-cluster names".to_string();
+            return Err(HaltReason::Foreign { what });
+        }
+        let state = StateMachine::genesis(self.config.cluster_id, &self.config.members);
+        Ok(self.open_writer(recovered, None, state))
+    }
+
+    fn size_of(&self, name: &str) -> Option<u64> {
+        self.checkpoint_files.iter().find(|(file, _)| &**file == name).map(|(_, size_bytes)| *size_bytes)
+    }
+
+    /// Everything is read and whole: from here on the disk is written.
+    fn open_writer(&mut self, recovered: Recovered, checkpoint: Option<SnapshotMeta>, state: StateMachine) -> Stage {
+        self.remove_leftovers(&recovered.marks, checkpoint.as_ref());
+        let applied = checkpoint.clone().unwrap_or_else(|| self.founders_meta());
+        let mut start = Start {
+            hard_state: recovered.hard_state,
+            base: (applied.index, applied.term),
+            entries: Vec::new(),
+            applied: applied.clone(),
+            boot: recovered.boot,
+        };
+        if recovered.fresh {
+            start.hard_state = HardState { term: Term(1), vote: NodeId(0), commit: applied.index };
+        } else {
+            start.entries = recovered.entries_after(applied.index).to_vec();
+        }
+        let mut writer = Writer::open(WalConfig::of(&self.config), recovered.start, &mut self.disk);
+        let wait_for = if recovered.fresh {
+            let founding = bootstrap_entries(self.config.cluster_id, &self.config.members);
+            writer.append(&founding, Some(start.hard_state), None)
+        } else {
+            writer.durable()
+        };
+        Stage::Writer(Box::new(OpeningWriter { writer, wait_for, start, state, checkpoint }))
+    }
+
+    /// Where the founders' state stands: after the conf changes that name them, one each, in term 1.
+    fn founders_meta(&self) -> SnapshotMeta {
+        let mut voters: Vec<NodeId> = self.config.members.iter().map(|member| member.id).collect();
+        voters.sort_unstable();
+        let conf_state = ConfState { voters, ..ConfState::default() };
+        SnapshotMeta { index: LogIndex(self.config.members.len() as u64), term: Term(1), conf_state }
+    }
+
+    /// Removes checkpoints that no restart would begin with. Older marked ones stay until the next checkpoint.
+    fn remove_leftovers(&mut self, marks: &[SnapshotMeta], checkpoint: Option<&SnapshotMeta>) {
+        let marked = |term, index| marks.iter().any(|mark| (mark.term, mark.index) == (term, index));
+        for (file, _) in std::mem::take(&mut self.checkpoint_files) {
+            let name = parse_checkpoint_name(&file);
+            let newer = |index| checkpoint.is_none_or(|newest| index > newest.index);
+            let is_leftover = match name {
+                Some((term, index)) => {
+                    let begins_here = checkpoint.is_some_and(|newest| (newest.term, newest.index) == (term, index));
+                    !begins_here && (!marked(term, index) || !newer(index))
+                }
+                None => file.ends_with(".tmp"),
+            };
+            if is_leftover {
+                self.disk.issue(DiskAction::Remove { file });
+            }
+        }
+    }
+}
+
+fn starts_with(entries: &[Entry], founding: &[Entry]) -> bool {
+    entries.len() >= founding.len() && entries.iter().zip(founding).all(|(entry, founder)| entry == founder)
+}
+
+fn read_failed(file: &FileName, error: DiskError) -> HaltReason {
+    let error = match error {
+        DiskError::NoSpace => "no space".to_string(),
+        DiskError::Io(error) => error,
+    };
+    HaltReason::Disk { what: format!("read {file}"), error }
+}
+
+fn damaged_checkpoint(file: &FileName, error: &SnapshotError) -> HaltReason {
+    let offset = match error {
+        SnapshotError::Damaged { offset, .. } => *offset,
+        _ => 0,
+    };
+    HaltReason::Damaged { file: file.to_string(), offset, what: error.to_string() }
+}

@@ -1,0 +1,182 @@
+//! Linearizable reads: rounds that confirm leadership, shared by all reads that wait.
+//!
+//! A read joins only a round that starts after it arrived. The leader's rounds are raft-rs's ReadIndex with contexts of
+//! our own; a follower asks the leader by a message of our own and shares the answer likewise. A confirmed read waits
+//! until its index is applied here. Renewing a lease and asking for its remaining time are confirmed like reads.
+
+use crate::api::ReadRequest;
+use crate::time::Instant;
+use crate::types::{CallId, LeaseId, LogIndex, NodeId, Term};
+
+/// What waits for a confirmed index.
+#[derive(Clone, Debug)]
+pub(super) enum Waiter {
+    /// A client's read.
+    Read {
+        /// Its call.
+        call: CallId,
+        /// What it reads.
+        request: ReadRequest,
+    },
+    /// A lease operation of a client of this member, which leads.
+    Lease {
+        /// Its call.
+        call: CallId,
+        /// What it wants.
+        op: LeaseOp,
+    },
+    /// A request of another member.
+    Forwarded {
+        /// Which member.
+        peer: NodeId,
+        /// Its life.
+        boot: u64,
+        /// Its request.
+        sequence: u64,
+        /// `None` for a read index.
+        lease: Option<LeaseOp>,
+    },
+}
+
+/// What is wanted of the leader's lease clock.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum LeaseOp {
+    /// Renew it.
+    KeepAlive(LeaseId),
+    /// How long has it to live, and which keys?
+    TimeToLive(crate::proto::etcdserverpb::LeaseTimeToLiveRequest),
+}
+
+impl LeaseOp {
+    /// Which lease.
+    pub(super) fn lease(&self) -> LeaseId {
+        match self {
+            LeaseOp::KeepAlive(id) => *id,
+            LeaseOp::TimeToLive(request) => LeaseId(request.id),
+        }
+    }
+}
+
+/// A round on its way.
+pub(super) struct Round {
+    /// Names it; never used twice in a life.
+    pub(super) id: u64,
+    /// The term it asks in.
+    pub(super) term: Term,
+    /// When it is given up and its reads start anew.
+    pub(super) until: Instant,
+    waiters: Vec<Waiter>,
+}
+
+/// Reads by how far they are.
+#[derive(Default)]
+pub(super) struct Reads {
+    waiting: Vec<Waiter>,
+    round: Option<Round>,
+    confirmed: Vec<(LogIndex, Waiter)>,
+    parked: Vec<Waiter>,
+}
+
+impl Reads {
+    /// A read arrives; the next round that starts will carry it.
+    pub(super) fn arrive(&mut self, waiter: Waiter) {
+        self.waiting.push(waiter);
+    }
+
+    /// Whether a round should start now.
+    pub(super) fn wants_round(&self) -> bool {
+        self.round.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Starts a round with everything that waits. `id` names it; it is never used twice in a life.
+    pub(super) fn start_round(&mut self, id: u64, term: Term, until: Instant) {
+        assert!(self.wants_round(), "a round without need");
+        let waiters = std::mem::take(&mut self.waiting);
+        self.round = Some(Round { id, term, until, waiters });
+    }
+
+    /// A round came back. Rounds that were given up change nothing.
+    pub(super) fn confirm(&mut self, id: u64, index: LogIndex) {
+        if self.round.as_ref().is_some_and(|round| round.id == id) {
+            let round = self.round.take().expect("looked at");
+            self.confirmed.extend(round.waiters.into_iter().map(|waiter| (index, waiter)));
+        }
+    }
+
+    /// The round is given up if its time is over or its term is; its reads wait for the next one.
+    pub(super) fn give_up_stale(&mut self, now: Instant, term: Term) {
+        if self.round.as_ref().is_some_and(|round| round.until <= now || round.term != term) {
+            self.give_up(None);
+        }
+    }
+
+    /// Gives the round up, whatever its time, or only if it is the one named.
+    pub(super) fn give_up(&mut self, id: Option<u64>) {
+        if self.round.as_ref().is_some_and(|round| id.is_none_or(|id| id == round.id)) {
+            let round = self.round.take().expect("looked at");
+            self.waiting.splice(0..0, round.waiters);
+        }
+    }
+
+    /// This member does not lead any more: what other members asked is theirs to ask again elsewhere.
+    pub(super) fn drop_forwarded(&mut self) {
+        let own = |waiter: &Waiter| !matches!(waiter, Waiter::Forwarded { .. });
+        self.waiting.retain(own);
+        self.parked.retain(own);
+        self.confirmed.retain(|(_, waiter)| own(waiter));
+    }
+
+    /// Takes out everything whose index is applied.
+    pub(super) fn release(&mut self, applied: LogIndex) -> Vec<(LogIndex, Waiter)> {
+        if self.confirmed.iter().all(|(index, _)| *index > applied) {
+            return Vec::new();
+        }
+        let (ready, rest) = std::mem::take(&mut self.confirmed).into_iter().partition(|(index, _)| *index <= applied);
+        self.confirmed = rest;
+        ready
+    }
+
+    /// Lease operations of this member's clients that have no round yet, taken out to be forwarded to the leader.
+    pub(super) fn take_lease_ops(&mut self) -> Vec<(CallId, LeaseOp)> {
+        let (leases, rest) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(|waiter| matches!(waiter, Waiter::Lease { .. }));
+        self.waiting = rest;
+        let op = |waiter| match waiter {
+            Waiter::Lease { call, op } => (call, op),
+            Waiter::Read { .. } | Waiter::Forwarded { .. } => unreachable!("partitioned"),
+        };
+        leases.into_iter().map(op).collect()
+    }
+
+    /// A lease operation's forwarded answer is confirmed at `index`.
+    pub(super) fn confirmed_elsewhere(&mut self, index: LogIndex, waiter: Waiter) {
+        self.confirmed.push((index, waiter));
+    }
+
+    /// A read that cannot be answered yet, although it is confirmed, asks again after the next tick.
+    pub(super) fn park(&mut self, waiter: Waiter) {
+        self.parked.push(waiter);
+    }
+
+    /// Keeps what other members asked and the calls for which `wants` holds.
+    pub(super) fn retain(&mut self, wants: impl Fn(CallId) -> bool) {
+        let wanted = |waiter: &Waiter| match waiter {
+            Waiter::Read { call, .. } | Waiter::Lease { call, .. } => wants(*call),
+            Waiter::Forwarded { .. } => true,
+        };
+        self.waiting.retain(wanted);
+        self.parked.retain(wanted);
+        self.confirmed.retain(|(_, waiter)| wanted(waiter));
+    }
+
+    /// A tick went by.
+    pub(super) fn unpark(&mut self) {
+        self.waiting.append(&mut self.parked);
+    }
+
+    /// When the round is to be given up.
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        self.round.as_ref().map(|round| round.until)
+    }
+}

@@ -1,0 +1,250 @@
+//! Receiving a snapshot: pull it chunk by chunk, check it while it arrives, make it durable as a checkpoint, and only
+//! then let raft-rs know of it. While it is installed nothing else touches consensus.
+
+use bytes::Bytes;
+
+use super::checkpoint_file::{CheckpointFile, FileProgress};
+use super::member::Member;
+use crate::consensus::Batch;
+use crate::effect::{DiskAction, Effect, Garbage, Note, Outputs};
+use crate::input::{DiskError, DiskReply};
+use crate::log::{HardState, SnapshotMeta};
+use crate::peer::Body;
+use crate::proto::detcdpeer as pb;
+use crate::snapshot::{SnapshotLoader, checkpoint_name};
+use crate::state_machine::StateMachine;
+use crate::time::Instant;
+use crate::types::{DiskOp, NodeId};
+use crate::wal::WriteId;
+
+/// A sender that gives nothing for this many election timeouts is given up.
+const PATIENCE_ELECTION_TIMEOUTS: u32 = 2;
+
+/// A snapshot on its way in.
+#[derive(Default)]
+pub(super) struct Receiving {
+    fetch: Option<Fetch>,
+    installing: Option<(WriteId, Option<HardState>)>,
+}
+
+struct Fetch {
+    from: NodeId,
+    meta: SnapshotMeta,
+    /// The raft message that announced it, for raft-rs when everything is here.
+    announcement: Bytes,
+    file: CheckpointFile,
+    stage: Stage,
+    ask_again_at: Instant,
+    give_up_at: Instant,
+}
+
+enum Stage {
+    /// Asks for chunk `next`.
+    Asking { next: u64, loader: Box<SnapshotLoader> },
+    /// Writes the chunk before `next`; `last` if it was the last.
+    Writing { next: u64, loader: Box<SnapshotLoader>, last: bool },
+    /// Everything is here; the file becomes durable.
+    Finishing(Box<StateMachine>),
+    /// Waits until the log's writes are done.
+    Loaded(Box<StateMachine>),
+}
+
+impl Receiving {
+    /// Whether nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.fetch.is_none() && self.installing.is_none()
+    }
+
+    /// Whether a snapshot is loaded and waits for the disk to be quiet.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| matches!(fetch.stage, Stage::Loaded(_)))
+    }
+
+    /// When to ask again.
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        let fetch = self.fetch.as_ref()?;
+        matches!(fetch.stage, Stage::Asking { .. }).then(|| fetch.ask_again_at.min(fetch.give_up_at))
+    }
+}
+
+impl Member {
+    /// The leader announces a snapshot that this member does not have.
+    pub(super) fn snapshot_announced(
+        &mut self,
+        from: NodeId,
+        meta: SnapshotMeta,
+        announcement: Bytes,
+        out: &mut Outputs,
+    ) {
+        if let Some(fetch) = &mut self.receiving.fetch {
+            if fetch.meta == meta && fetch.from == from {
+                fetch.announcement = announcement;
+                return;
+            }
+            // Another one: the leader gave this one up, or there is a new leader.
+            if !matches!(fetch.stage, Stage::Asking { .. }) {
+                return;
+            }
+            self.receiving_abandon();
+        }
+        self.checkpoint_abandon();
+        let file = CheckpointFile::new(&meta);
+        let stage = Stage::Asking { next: 0, loader: Box::new(SnapshotLoader::new()) };
+        let (ask_again_at, give_up_at) = (self.now, self.now + self.patience());
+        self.receiving.fetch = Some(Fetch { from, meta, announcement, file, stage, ask_again_at, give_up_at });
+        self.receiving_wakeup(out);
+    }
+
+    fn patience(&self) -> std::time::Duration {
+        self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS
+    }
+
+    /// Asks for the chunk that is missing, or gives up.
+    pub(super) fn receiving_wakeup(&mut self, out: &mut Outputs) {
+        let again = self.now + self.retry_interval();
+        let Some(fetch) = &mut self.receiving.fetch else { return };
+        let Stage::Asking { next, .. } = &fetch.stage else { return };
+        if fetch.give_up_at <= self.now {
+            return self.receiving_abandon();
+        }
+        if fetch.ask_again_at > self.now {
+            return;
+        }
+        fetch.ask_again_at = again;
+        let (index, term) = (fetch.meta.index.0, fetch.meta.term.0);
+        let (from, body) = (fetch.from, Body::SnapshotFetch(pb::SnapshotFetch { index, term, chunk: *next }));
+        self.send_peer(from, body, out);
+    }
+
+    /// A chunk arrives.
+    pub(super) fn snapshot_chunk(&mut self, from: NodeId, chunk: pb::SnapshotChunk, out: &mut Outputs) {
+        let patience = self.patience();
+        let Some(fetch) = &mut self.receiving.fetch else { return };
+        let place = (fetch.from, fetch.meta.index.0, fetch.meta.term.0);
+        if place != (from, chunk.index, chunk.term) {
+            return;
+        }
+        let Stage::Asking { next, loader } = &mut fetch.stage else { return };
+        if chunk.gone {
+            return self.receiving_abandon();
+        }
+        if chunk.chunk != *next {
+            return;
+        }
+        if loader.feed(&chunk.data).is_err() {
+            out.mark("snapshot: a damaged chunk was refused");
+            return self.receiving_abandon();
+        }
+        let (next, loader) = (*next + 1, std::mem::take(loader));
+        fetch.stage = Stage::Writing { next, loader, last: chunk.last };
+        fetch.give_up_at = self.now + patience;
+        fetch.file.push(chunk.data, &mut self.disk);
+    }
+
+    /// A disk operation ended that may be the file's.
+    pub(super) fn received_file_done(&mut self, op: DiskOp, result: &Result<DiskReply, DiskError>, out: &mut Outputs) {
+        let Some(fetch) = &mut self.receiving.fetch else { return };
+        match fetch.file.disk_done(op, result, &mut self.disk) {
+            Ok(FileProgress::NotOurs | FileProgress::Busy) => {}
+            Ok(FileProgress::Wrote) => self.chunk_written(out),
+            Ok(FileProgress::Complete) => self.received_file_complete(),
+            Ok(FileProgress::NoSpace) => self.receiving_abandon(),
+            Err(reason) => self.halt(reason),
+        }
+    }
+
+    fn chunk_written(&mut self, out: &mut Outputs) {
+        let fetch = self.receiving.fetch.as_mut().expect("a chunk of it was written");
+        let placeholder = Stage::Asking { next: 0, loader: Box::default() };
+        let Stage::Writing { next, loader, last } = std::mem::replace(&mut fetch.stage, placeholder) else {
+            unreachable!("a chunk was being written");
+        };
+        if !last {
+            fetch.stage = Stage::Asking { next, loader };
+            fetch.ask_again_at = self.now;
+            return self.receiving_wakeup(out);
+        }
+        match loader.finish() {
+            Ok((meta, state)) if meta == fetch.meta => {
+                fetch.stage = Stage::Finishing(Box::new(state));
+                fetch.file.finish(&mut self.disk);
+            }
+            Ok(_) | Err(_) => {
+                out.mark("snapshot: a damaged one was refused");
+                self.receiving_abandon();
+            }
+        }
+    }
+
+    fn received_file_complete(&mut self) {
+        let fetch = self.receiving.fetch.as_mut().expect("its file is complete");
+        let placeholder = Stage::Asking { next: 0, loader: Box::default() };
+        let Stage::Finishing(state) = std::mem::replace(&mut fetch.stage, placeholder) else {
+            unreachable!("the file was being finished");
+        };
+        fetch.stage = Stage::Loaded(state);
+    }
+
+    fn receiving_abandon(&mut self) {
+        if let Some(fetch) = self.receiving.fetch.take() {
+            fetch.file.abandon(&mut self.disk);
+        }
+    }
+
+    /// Lets raft-rs know of a loaded snapshot, when the log's writes are done; true if it did.
+    pub(super) fn install_when_quiet(&mut self) -> bool {
+        if !self.receiving.is_loaded() || !self.consensus.is_quiet() || self.consensus.is_installing() {
+            return false;
+        }
+        let announcement = self.receiving.fetch.as_ref().expect("loaded").announcement.clone();
+        self.consensus.receive_fetched(&announcement);
+        true
+    }
+
+    /// raft-rs did not want the loaded snapshot after all: it has the entries by now, or the term has changed.
+    pub(super) fn install_refused(&mut self, out: &mut Outputs) {
+        if let Some(fetch) = self.receiving.fetch.take() {
+            let name = checkpoint_name(fetch.meta.term, fetch.meta.index);
+            self.disk.issue(DiskAction::Remove { file: name.into() });
+            out.mark("snapshot: fetched and not needed any more");
+        }
+    }
+
+    /// raft-rs takes the loaded snapshot: the state is replaced, and the log gets its mark.
+    pub(super) fn install_begin(&mut self, batch: &mut Batch, meta: SnapshotMeta, out: &mut Outputs) {
+        let fetch = self.receiving.fetch.take().expect("only loaded snapshots are announced to raft-rs");
+        let Stage::Loaded(state) = fetch.stage else { unreachable!("it is loaded") };
+        assert_eq!(fetch.meta, meta, "the snapshot that was loaded is the one that is installed");
+        out.mark(if self.consensus.last() > meta.index {
+            "snapshot: installed over a longer log"
+        } else {
+            "snapshot: installed"
+        });
+        self.unapplied.clear();
+        self.state = *state;
+        let before = std::mem::replace(&mut self.view, self.state.view());
+        out.effects.push(Effect::Discard(Garbage(before)));
+        let state = self.state.digest();
+        out.notes.push(Note::Installed { index: meta.index, term: meta.term, state });
+        let hard_state = batch.hard_state;
+        let write = self.writer.append(&[], hard_state, Some(meta.clone()));
+        self.write_since.get_or_insert(self.now);
+        self.receiving.installing = Some((write, hard_state));
+        self.checkpoint_replaced(write, meta);
+        self.consensus.wrote(batch, Some(write));
+        let header = self.header();
+        self.watches.applied(&self.view, &header, self.now, out);
+    }
+
+    /// Everything up to `write` is durable: true if that was a snapshot's mark, and consensus goes on.
+    pub(super) fn install_durable(&mut self, write: WriteId) -> bool {
+        match self.receiving.installing {
+            Some((mark, hard_state)) if mark <= write => {
+                self.receiving.installing = None;
+                self.consensus.installed(hard_state);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}

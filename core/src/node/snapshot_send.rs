@@ -1,0 +1,104 @@
+//! Sending snapshots: raft-rs announces one, its follower pulls it chunk by chunk. Every attempt ends: the follower
+//! acknowledges it, or the leader reports it as failed; raft-rs would wait for ever otherwise.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::member::Member;
+use crate::effect::Outputs;
+use crate::log::SnapshotMeta;
+use crate::peer::Body;
+use crate::proto::detcdpeer as pb;
+use crate::snapshot::SnapshotWriter;
+use crate::time::Instant;
+use crate::types::NodeId;
+
+/// A follower that asks for nothing for this many election timeouts has lost the attempt.
+const PATIENCE_ELECTION_TIMEOUTS: u32 = 3;
+
+/// The snapshots on their way, one a follower.
+#[derive(Default)]
+pub(super) struct Sending {
+    to: BTreeMap<NodeId, Attempt>,
+}
+
+struct Attempt {
+    meta: SnapshotMeta,
+    chunks: SnapshotWriter,
+    /// The number of `current`.
+    number: u64,
+    current: Bytes,
+    /// `None` when `current` is the last one.
+    next: Option<Bytes>,
+    until: Instant,
+}
+
+impl Sending {
+    /// This member does not lead any more.
+    pub(super) fn forget_all(&mut self) {
+        self.to.clear();
+    }
+}
+
+impl Member {
+    /// raft-rs announces a snapshot of the state as it stands to `to`; false if the state has moved on meanwhile, and
+    /// the announcement must not leave.
+    pub(super) fn snapshot_leaves(&mut self, to: NodeId, meta: &SnapshotMeta) -> bool {
+        if meta.index != self.applied() {
+            self.consensus.snapshot_sent(to, false);
+            return false;
+        }
+        let bytes = self.config.checkpoint_chunk_bytes;
+        let mut chunks = SnapshotWriter::new(self.view.clone(), meta.clone(), self.config.cluster_id);
+        let current = chunks.next_chunk(bytes).expect("a snapshot has a header");
+        let next = chunks.next_chunk(bytes);
+        let until = self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS;
+        self.sending.to.insert(to, Attempt { meta: meta.clone(), chunks, number: 0, current, next, until });
+        true
+    }
+
+    /// A follower asks for a chunk: the one it got last, again, or the next.
+    pub(super) fn snapshot_fetched(&mut self, from: NodeId, fetch: &pb::SnapshotFetch, out: &mut Outputs) {
+        let (index, term, chunk) = (fetch.index, fetch.term, fetch.chunk);
+        let until = self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS;
+        let bytes = self.config.checkpoint_chunk_bytes;
+        let attempt = self.sending.to.get_mut(&from);
+        let attempt = attempt.filter(|attempt| (attempt.meta.index.0, attempt.meta.term.0) == (index, term));
+        let mut answer = pb::SnapshotChunk { index, term, chunk, gone: true, ..Default::default() };
+        if let Some(attempt) = attempt {
+            if chunk == attempt.number + 1
+                && let Some(next) = attempt.next.take()
+            {
+                attempt.number += 1;
+                attempt.current = next;
+                attempt.next = attempt.chunks.next_chunk(bytes);
+            }
+            if chunk != attempt.number {
+                // An old request that was overtaken; its sender has what it asks for.
+                return;
+            }
+            attempt.until = until;
+            answer.gone = false;
+            answer.data = attempt.current.clone();
+            answer.last = attempt.next.is_none();
+        }
+        self.send_peer(from, Body::SnapshotChunk(answer), out);
+    }
+
+    /// Ends the attempts that arrived, or that took too long.
+    pub(super) fn sending_tick(&mut self) {
+        let now = self.now;
+        let consensus = &mut self.consensus;
+        self.sending.to.retain(|peer, attempt| {
+            if !consensus.awaits_snapshot(*peer) {
+                return false;
+            }
+            if attempt.until <= now {
+                consensus.snapshot_sent(*peer, false);
+                return false;
+            }
+            true
+        });
+    }
+}
