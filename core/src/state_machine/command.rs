@@ -13,6 +13,7 @@ use crate::types::{ClusterId, LogIndex, NodeId, Term};
 
 /// What an entry asks for.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "lives for one call; a box would cost every entry an allocation")]
 pub enum Command {
     /// Nothing: the entry that opens a leader's term, or one that leaves a joint configuration.
     Empty,
@@ -198,7 +199,7 @@ impl MemberChange {
 }
 
 fn encode_conf_change(id: u64, kind: i32, node_id: NodeId, context: Option<Bytes>) -> Bytes {
-    let change = raftpb::ConfChange { id: Some(id), r#type: Some(kind), node_id: Some(node_id.0), context: context };
+    let change = raftpb::ConfChange { id: Some(id), r#type: Some(kind), node_id: Some(node_id.0), context };
     change.encode_to_vec().into()
 }
 

@@ -13,6 +13,9 @@ pub(crate) mod store;
 pub(crate) mod txn;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberChange, bootstrap_entries};

@@ -77,7 +77,8 @@ impl Default for Mvcc {
 // Writing.
 impl Mvcc {
     /// Writes a version of `key` and returns the version that it supersedes. Without `value` or `lease`, the former
-    /// ones are kept; the key must exist then.
+    /// ones are kept. Whoever proposes makes sure that there are any; should an entry ask for them where there are
+    /// none, all members take an empty value and no lease.
     pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Arc<Record>> {
         let at = self.next_position();
         // Records own their bytes: a slice of a request would keep the whole buffer that it came in alive.
@@ -96,9 +97,8 @@ impl Mvcc {
                 (record, Some(previous))
             }
             None => {
-                let value = copied.expect("the value of an absent key is never ignored: checked before");
-                let lease = lease.expect("the lease of an absent key is never ignored: checked before");
                 let key = Bytes::copy_from_slice(key);
+                let (value, lease) = (copied.unwrap_or_default(), lease.unwrap_or(0));
                 let record = Arc::new(Record::new(key, value, at, at.revision, 1, lease));
                 self.live.insert(record.key.clone(), record.clone());
                 (record, None)
