@@ -48,11 +48,12 @@ fn random(counter: &mut u64) -> u64 {
     draw(1, &[*counter])
 }
 
-fn guarded_update(number: u64, mod_revision: i64) -> pb::InternalRaftRequest {
+fn guarded_update(number: u64) -> pb::InternalRaftRequest {
     let compare = pb::Compare {
         target: pb::compare::CompareTarget::Mod.into(),
+        result: pb::compare::CompareResult::Greater.into(),
         key: key(number),
-        target_union: Some(pb::compare::TargetUnion::ModRevision(mod_revision)),
+        target_union: Some(pb::compare::TargetUnion::ModRevision(1)),
         ..pb::Compare::default()
     };
     let put = pb::PutRequest { key: key(number), value: value(), ..pb::PutRequest::default() };
@@ -116,13 +117,9 @@ fn writes(criterion: &mut Criterion) {
     let mut machine = loaded();
     criterion.bench_function("txn: one compare, one put", |bencher| {
         bencher.iter_batched(
-            || {
-                let number = random(&mut counter);
-                let revision = machine.view().get(&key(number)).expect("all keys exist").mod_revision;
-                (number, revision)
-            },
-            |(number, revision)| apply(&mut machine, guarded_update(number, revision)),
-            BatchSize::PerIteration,
+            || guarded_update(random(&mut counter)),
+            |request| apply(&mut machine, request),
+            BatchSize::SmallInput,
         );
     });
 }
