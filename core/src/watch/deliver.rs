@@ -2,13 +2,13 @@
 
 use prost::Message;
 
-use super::source::EventSource;
 use super::stream::Watcher;
 use super::window::{self, Window};
 use super::{NO_WATCHER, WatchHub, WatcherKey, response};
 use crate::effect::{Effect, Outputs};
 use crate::proto::etcdserverpb::{ResponseHeader, WatchResponse};
 use crate::proto::mvccpb::Event;
+use crate::state_machine::StoreView;
 use crate::types::{Revision, StreamId};
 
 /// How many events are looked at in one slice, about.
@@ -53,16 +53,16 @@ struct Gathered {
 
 impl WatchHub {
     /// Moves the cursor towards the store's revision, and makes laggards of those whose events it meets.
-    pub(super) fn follow(&mut self, source: &impl EventSource, budget: &mut Budget) {
+    pub(super) fn follow(&mut self, view: &StoreView, budget: &mut Budget) {
         while self.cursor < self.head && !budget.is_spent() {
             let first = self.cursor + 1;
-            if first < source.compacted() {
-                self.skip_compacted(source.compacted());
+            if first < view.compacted() {
+                self.skip_compacted(view.compacted());
                 continue;
             }
             let mut window = std::mem::take(&mut self.live);
             if !window.covers(first) {
-                window.load(source, first);
+                window.load(view, first);
             }
             let events = window.since(first);
             for revision in events.chunk_by(|a, b| window::revision_of(a) == window::revision_of(b)) {
@@ -136,7 +136,7 @@ impl WatchHub {
     /// Gives turns to the streams that have credit and something pending, until the budget is spent.
     pub(super) fn deliver(
         &mut self,
-        source: &impl EventSource,
+        view: &StoreView,
         header: &ResponseHeader,
         budget: &mut Budget,
         out: &mut Outputs,
@@ -145,7 +145,7 @@ impl WatchHub {
         while !budget.is_spent() && idle < self.ready.len() {
             let stream = self.ready.turn().expect("somebody is ready");
             let mut batch = Vec::new();
-            let moved = self.serve(stream, source, header, budget, &mut batch);
+            let moved = self.serve(stream, view, header, budget, &mut batch);
             idle = if moved { 0 } else { idle + 1 };
             if !batch.is_empty() {
                 out.effects.push(Effect::Push { stream, batch });
@@ -158,7 +158,7 @@ impl WatchHub {
     fn serve(
         &mut self,
         stream: StreamId,
-        source: &impl EventSource,
+        view: &StoreView,
         header: &ResponseHeader,
         budget: &mut Budget,
         batch: &mut Vec<WatchResponse>,
@@ -171,7 +171,7 @@ impl WatchHub {
             if let Some(reply) = state.control.pop_front() {
                 batch.push(reply);
             } else if let Some(id) = state.lagging.turn() {
-                self.advance(WatcherKey { stream, id }, source, header, budget, batch);
+                self.advance(WatcherKey { stream, id }, view, header, budget, batch);
             } else if self.cursor == self.head && state.is_pending() {
                 self.tell_progress(stream, header, batch);
             } else {
@@ -191,16 +191,16 @@ impl WatchHub {
     fn advance(
         &mut self,
         key: WatcherKey,
-        source: &impl EventSource,
+        view: &StoreView,
         header: &ResponseHeader,
         budget: &mut Budget,
         batch: &mut Vec<WatchResponse>,
     ) {
         let watcher = self.watchers.get_mut(&key).expect("a laggard exists");
         assert!(watcher.lagging && watcher.next <= self.cursor, "a laggard is behind the cursor");
-        if watcher.next < source.compacted() {
+        if watcher.next < view.compacted() {
             self.forget(key);
-            let compact_revision = source.compacted();
+            let compact_revision = view.compacted();
             batch.push(WatchResponse { canceled: true, compact_revision, ..response(header, 0, key.id) });
             return;
         }
@@ -208,12 +208,12 @@ impl WatchHub {
             &self.live
         } else {
             if !self.history.covers(watcher.next) {
-                self.history.load(source, watcher.next);
+                self.history.load(view, watcher.next);
                 budget.spend_events(self.history.len());
             }
             &self.history
         };
-        let gathered = gather(watcher, window, self.cursor, self.batch_bytes, source);
+        let gathered = gather(watcher, window, self.cursor, self.batch_bytes, view);
         budget.spend_events(1 + gathered.examined);
         assert!(gathered.through >= watcher.next, "a turn moves a laggard");
         assert!(gathered.through <= self.cursor, "nobody overtakes the cursor");
@@ -252,13 +252,7 @@ impl WatchHub {
 }
 
 /// The events that a laggard gets from a window, in whole revisions, up to the cursor or about `bytes_max`.
-fn gather(
-    watcher: &Watcher,
-    window: &Window,
-    cursor: Revision,
-    bytes_max: usize,
-    source: &impl EventSource,
-) -> Gathered {
+fn gather(watcher: &Watcher, window: &Window, cursor: Revision, bytes_max: usize, view: &StoreView) -> Gathered {
     let mut gathered = Gathered { events: Vec::new(), through: window.last().min(cursor), examined: 0 };
     let (mut bytes, mut current) = (0, 0);
     for event in window.since(watcher.next) {
@@ -280,7 +274,7 @@ fn gather(
             && !window::is_create(&event)
             && let Some(kv) = &event.kv
         {
-            event.prev_kv = source.value_before(&kv.key, revision);
+            event.prev_kv = view.value_before(&kv.key, revision);
         }
         bytes += event.encoded_len();
         gathered.events.push(event);

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::WatcherKey;
-use super::key_range::KeyRange;
+use super::span::Span;
 use super::span_map::SpanMap;
+use crate::state_machine::KeyRange;
 
 /// The ranges of all watchers, and who of their watchers is synced.
 #[derive(Debug, Default)]
@@ -27,13 +28,11 @@ struct Interest {
 impl Interests {
     /// Adds a watcher of `range`, not synced yet.
     pub fn add(&mut self, range: &KeyRange) {
-        match range {
-            KeyRange::Key(key) => self.keys.entry(key.clone()).or_default().watchers += 1,
-            KeyRange::Span(span) => match self.spans.get_mut(span) {
-                Some(interest) => interest.watchers += 1,
-                None => self.spans.insert(span.clone(), Interest { watchers: 1, synced: BTreeSet::new() }),
-            },
-        }
+        let interest = match Span::of(range) {
+            None => self.keys.entry(range.start().clone()).or_default(),
+            Some(span) => self.spans.get_or_insert(span),
+        };
+        interest.watchers += 1;
     }
 
     /// Takes out a watcher of `range`, synced or not.
@@ -43,9 +42,9 @@ impl Interests {
         interest.watchers -= 1;
         if interest.watchers == 0 {
             assert!(interest.synced.is_empty(), "only watchers of a range are synced in it");
-            match range {
-                KeyRange::Key(key) => drop(self.keys.remove(key)),
-                KeyRange::Span(span) => self.spans.remove(span),
+            match Span::of(range) {
+                None => drop(self.keys.remove(range.start())),
+                Some(span) => self.spans.remove(&span),
             }
         }
     }
@@ -71,9 +70,9 @@ impl Interests {
     }
 
     fn interest(&mut self, range: &KeyRange) -> &mut Interest {
-        match range {
-            KeyRange::Key(key) => self.keys.get_mut(key),
-            KeyRange::Span(span) => self.spans.get_mut(span),
+        match Span::of(range) {
+            None => self.keys.get_mut(range.start()),
+            Some(span) => self.spans.get_mut(&span),
         }
         .expect("a watcher's range is known")
     }

@@ -25,9 +25,8 @@
 
 mod deliver;
 mod interests;
-mod key_range;
 mod round_robin;
-mod source;
+mod span;
 mod span_map;
 mod stream;
 mod window;
@@ -35,11 +34,8 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use source::EventSource;
-
 use self::deliver::Budget;
 use self::interests::Interests;
-use self::key_range::KeyRange;
 use self::round_robin::RoundRobin;
 use self::stream::{Stream, WatchId, Watcher};
 use self::window::Window;
@@ -49,6 +45,7 @@ use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
 use crate::proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use crate::seed::draw_below;
+use crate::state_machine::StoreView;
 use crate::time::{Instant, nanos};
 use crate::types::{Revision, StreamId};
 
@@ -147,7 +144,7 @@ impl WatchHub {
         &mut self,
         stream: StreamId,
         bytes: u64,
-        source: &impl EventSource,
+        view: &StoreView,
         header: &ResponseHeader,
         now: Instant,
         out: &mut Outputs,
@@ -156,7 +153,7 @@ impl WatchHub {
             state.credit = state.credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
             self.refresh(stream);
         }
-        self.pump(source, header, now, out)
+        self.pump(view, header, now, out)
     }
 
     /// The client of a stream is gone. Unknown streams are ignored: the hub may have ended it itself.
@@ -175,12 +172,12 @@ impl WatchHub {
         &mut self,
         stream: StreamId,
         request: WatchRequest,
-        source: &impl EventSource,
+        view: &StoreView,
         header: &ResponseHeader,
         now: Instant,
         out: &mut Outputs,
     ) -> bool {
-        self.look(source);
+        self.look(view);
         if self.streams.contains_key(&stream) {
             match request.request_union {
                 Some(RequestUnion::CreateRequest(create)) => self.create(stream, create, header, now),
@@ -194,21 +191,15 @@ impl WatchHub {
                 self.refresh(stream);
             }
         }
-        self.pump(source, header, now, out)
+        self.pump(view, header, now, out)
     }
 
     /// Entries were applied, or a snapshot took the place of the store: positions make it the same.
     ///
     /// Events that a compaction makes unreadable before the hub has seen them are lost for watchers of their range, who
     /// are canceled for it. So call it before a compaction is applied, too, if there were writes since the last call.
-    pub fn applied(
-        &mut self,
-        source: &impl EventSource,
-        header: &ResponseHeader,
-        now: Instant,
-        out: &mut Outputs,
-    ) -> bool {
-        self.pump(source, header, now, out)
+    pub fn applied(&mut self, view: &StoreView, header: &ResponseHeader, now: Instant, out: &mut Outputs) -> bool {
+        self.pump(view, header, now, out)
     }
 
     /// One slice of work: the cursor follows the store, progress that is due is noted, and streams with credit get what
@@ -216,22 +207,16 @@ impl WatchHub {
     ///
     /// `header` names cluster, member and term; revisions are the hub's business. Returns whether more could be done at
     /// once.
-    pub fn pump(
-        &mut self,
-        source: &impl EventSource,
-        header: &ResponseHeader,
-        now: Instant,
-        out: &mut Outputs,
-    ) -> bool {
-        self.look(source);
+    pub fn pump(&mut self, view: &StoreView, header: &ResponseHeader, now: Instant, out: &mut Outputs) -> bool {
+        self.look(view);
         for _ in 0..TICKS_MAX {
             match self.ticks.first() {
                 Some(&(at, stream)) if at <= now => self.tick(stream, now),
                 _ => break,
             }
         }
-        self.follow(source, &mut Budget::of_a_slice());
-        self.deliver(source, header, &mut Budget::of_a_slice(), out);
+        self.follow(view, &mut Budget::of_a_slice());
+        self.deliver(view, header, &mut Budget::of_a_slice(), out);
         self.has_work()
     }
 
@@ -247,14 +232,8 @@ impl WatchHub {
 
     /// The time that [`WatchHub::next_wakeup`] named has come: watchers that asked for it, and had nothing to tell since
     /// the last time, get a progress notification.
-    pub fn wake(
-        &mut self,
-        now: Instant,
-        source: &impl EventSource,
-        header: &ResponseHeader,
-        out: &mut Outputs,
-    ) -> bool {
-        self.pump(source, header, now, out)
+    pub fn wake(&mut self, now: Instant, view: &StoreView, header: &ResponseHeader, out: &mut Outputs) -> bool {
+        self.pump(view, header, now, out)
     }
 
     /// The node stops: ends every stream with "server stopped".
@@ -273,9 +252,9 @@ impl WatchHub {
     }
 
     /// Takes note of the store's revision.
-    fn look(&mut self, source: &impl EventSource) {
-        assert!(source.revision() >= self.head, "a store does not go back");
-        self.head = source.revision();
+    fn look(&mut self, view: &StoreView) {
+        assert!(view.revision() >= self.head, "a store does not go back");
+        self.head = view.revision();
         if self.watchers.is_empty() {
             self.cursor = self.head;
         }
@@ -286,7 +265,7 @@ impl WatchHub {
         if create.start_revision < 0 {
             return self.refuse(stream, Status::Compacted.message(), header);
         }
-        let Some(range) = KeyRange::of_request(&create.key, &create.range_end) else {
+        let Some(range) = span::watched_range(&create.key, &create.range_end) else {
             return self.refuse(stream, EMPTY_RANGE, header);
         };
         let Some(id) = self.choose_id(stream, create.watch_id) else {

@@ -1,7 +1,7 @@
 //! A map from spans of keys that finds those which contain a key: an AVL tree over (start, end) in which every node
 //! knows how far its subtree reaches.
 
-use super::key_range::{Span, SpanEnd};
+use super::span::{Span, SpanEnd};
 
 /// A map from spans to values.
 #[derive(Debug)]
@@ -28,13 +28,18 @@ impl<T> Default for SpanMap<T> {
     }
 }
 
-impl<T> SpanMap<T> {
-    /// Puts a span in that is not there yet. O(log n).
-    pub fn insert(&mut self, span: Span, value: T) {
-        let root = self.root.take();
-        self.root = Some(insert(root, span, value));
+impl<T: Default> SpanMap<T> {
+    /// The value of a span, which is put in if it is not there yet. O(log n).
+    pub fn get_or_insert(&mut self, span: Span) -> &mut T {
+        if self.get_mut(&span).is_none() {
+            let root = self.root.take();
+            self.root = Some(insert(root, span.clone(), T::default()));
+        }
+        self.get_mut(&span).expect("it was just put in")
     }
+}
 
+impl<T> SpanMap<T> {
     /// The value of a span. O(log n).
     pub fn get_mut(&mut self, span: &Span) -> Option<&mut T> {
         let mut link = &mut self.root;
@@ -213,7 +218,7 @@ mod tests {
             for (number, (put, span)) in ops.into_iter().enumerate() {
                 if put && !model.contains_key(&span) {
                     model.insert(span.clone(), number);
-                    map.insert(span.clone(), number);
+                    *map.get_or_insert(span.clone()) = number;
                 } else if !put {
                     model.remove(&span);
                     map.remove(&span);

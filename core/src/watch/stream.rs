@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::key_range::KeyRange;
 use super::round_robin::RoundRobin;
 use super::window;
 use crate::proto::etcdserverpb::WatchResponse;
 use crate::proto::mvccpb::Event;
+use crate::state_machine::KeyRange;
 use crate::time::Instant;
 use crate::types::Revision;
 

@@ -2,9 +2,9 @@
 
 use prost::Message;
 
-use super::source::EventSource;
 use crate::proto::mvccpb::event::EventType;
 use crate::proto::mvccpb::{Event, KeyValue};
+use crate::state_machine::StoreView;
 use crate::types::Revision;
 
 /// A window has at most this many revisions, and so has a response: etcd's batch in a catch-up (contract, section 1.2).
@@ -44,14 +44,14 @@ impl Window {
     }
 
     /// Reads it anew, from `first`, which must be readable, as far as its limits and the store's revision allow.
-    pub fn load(&mut self, source: &impl EventSource, first: Revision) {
-        assert!(first >= source.compacted(), "compacted events are not read");
-        assert!(first <= source.revision(), "the future is not read");
+    pub fn load(&mut self, view: &StoreView, first: Revision) {
+        assert!(first >= view.compacted(), "compacted events are not read");
+        assert!(first <= view.revision(), "the future is not read");
         self.events.clear();
         self.first = first;
-        self.last = source.revision();
+        self.last = view.revision();
         let (mut current, mut revisions, mut bytes) = (0, 0, 0);
-        for event in source.events_since(first) {
+        for event in view.events_since(first) {
             let revision = revision_of(&event);
             assert!(revision >= current.max(first), "events come in order");
             if revision != current {
