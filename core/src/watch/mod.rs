@@ -405,3 +405,6 @@ fn response(header: &ResponseHeader, revision: Revision, id: WatchId) -> WatchRe
 fn jittered(interval: Duration, stream: StreamId) -> Duration {
     interval + Duration::from_nanos(draw_below(0, &[stream.0], nanos(interval) / 10))
 }
+
+#[cfg(test)]
+mod tests;
