@@ -1,6 +1,18 @@
 //! The oracle: one checker a file. A checker judges each event as it comes, at a cost of what changed, and forgets
 //! what is settled.
 
+pub mod durability;
+pub mod elections;
+pub mod leases;
+pub mod log_matching;
+mod model;
+#[cfg(test)]
+mod observations;
+pub mod replicas_agree;
+pub mod revisions;
+pub mod serializability;
+pub mod watches;
+
 use std::fmt;
 
 use crate::history::Nanos;
@@ -22,6 +34,64 @@ pub trait Checker {
     /// # Errors
     /// The violation that the end proves.
     fn finish(&mut self, at: Nanos) -> Result<(), Violation>;
+}
+
+/// What the checkers have to know of a run beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckConfig {
+    /// How many members the cluster has, all of them voters, from the first to the last moment.
+    pub nodes: usize,
+    /// The members' ids as headers show them, by their place in the cluster.
+    pub member_ids: Vec<u64>,
+    /// How far the rate of a member's clock may be off, either way, in parts per million.
+    pub clock_skew_ppm_max: u64,
+    /// The smallest `--max-txn-ops` of the members.
+    pub txn_ops_max: usize,
+    /// How long after the end of faults, or after the last thing that restarts a wait, something that has to happen may
+    /// take.
+    pub settle: Nanos,
+    /// Where the revisions of the history come from.
+    pub witness: Witness,
+}
+
+impl CheckConfig {
+    /// For a simulated cluster of `nodes` members whose ids are 1, 2, 3 and so on, with etcd's limits, perfect clocks
+    /// and 30 s to settle.
+    pub fn new(nodes: usize) -> CheckConfig {
+        CheckConfig {
+            nodes,
+            member_ids: (1..).take(nodes).collect(),
+            clock_skew_ppm_max: 0,
+            txn_ops_max: 128,
+            settle: 30_000_000_000,
+            witness: Witness::Live,
+        }
+    }
+}
+
+/// Who tells the revisions of a history, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// The first replica that applies one, at that moment: nobody can know a revision before the witness does.
+    Live,
+    /// A watcher of a real cluster: it may tell of a revision after a client has learnt of it.
+    Recorded,
+}
+
+/// Every checker, for a run that starts with an empty cluster.
+///
+/// All of them have to see every observation of the run, in order; none of them says anything about progress as a whole.
+pub fn all(config: &CheckConfig) -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(elections::Elections::new(config)),
+        Box::new(log_matching::LogMatching::new(config)),
+        Box::new(replicas_agree::ReplicasAgree::new(config)),
+        Box::new(durability::Durability::new(config)),
+        Box::new(serializability::Serializability::new(config)),
+        Box::new(revisions::Revisions::new(config)),
+        Box::new(watches::Watches::new(config)),
+        Box::new(leases::Leases::new(config)),
+    ]
 }
 
 /// Which promise was broken.
@@ -46,6 +116,18 @@ pub struct Violation {
     pub at: Nanos,
     /// What happened, in one line; the same in every replay.
     pub detail: String,
+}
+
+impl Violation {
+    /// Something wrong happened.
+    pub fn safety(checker: &'static str, at: Nanos, detail: String) -> Violation {
+        Violation { kind: ViolationKind::Safety, checker, at, detail }
+    }
+
+    /// Something right did not happen in time.
+    pub fn liveness(checker: &'static str, at: Nanos, detail: String) -> Violation {
+        Violation { kind: ViolationKind::Liveness, checker, at, detail }
+    }
 }
 
 impl fmt::Display for Violation {

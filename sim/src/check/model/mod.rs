@@ -1,0 +1,245 @@
+//! A sequential etcd, written from the contract alone and sharing no code with the core: what the store held at each
+//! revision, as the witness told, and what a request would have done there.
+//!
+//! Sources: etcd contract, sections 1.1 (KV) and 1.2 (fields of events).
+
+mod execute;
+mod keys;
+mod validate;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
+use detcd_core::types::Revision;
+
+pub(crate) use execute::{Refused, execute, has_effect};
+pub(crate) use keys::KeyRange;
+pub(crate) use validate::defects;
+
+/// The compacted revision of a store that was never compacted; etcd's own sentinel.
+pub(crate) const NEVER_COMPACTED: Revision = -1;
+
+/// A key from one revision on, until its next version.
+#[derive(Debug)]
+struct Version {
+    revision: Revision,
+    /// `None` for a deleted key.
+    kv: Option<KeyValue>,
+}
+
+/// Every revision that may still be asked for.
+#[derive(Debug)]
+pub(crate) struct Store {
+    head: Revision,
+    /// Reads at this revision and later ones can be judged.
+    floor: Revision,
+    keys: BTreeMap<Bytes, VecDeque<Version>>,
+    /// Deleted keys in order of their deletion, to be dropped once the floor has passed it.
+    dead: VecDeque<(Revision, Bytes)>,
+    /// The events of the revisions from `floor + 1` on.
+    events: VecDeque<Vec<Event>>,
+    /// The keys attached to each lease at the head.
+    attached: BTreeMap<i64, BTreeSet<Bytes>>,
+}
+
+impl Store {
+    /// The empty store, at revision 1 (contract, section 1).
+    pub(crate) fn new() -> Store {
+        Store {
+            head: 1,
+            floor: 1,
+            keys: BTreeMap::new(),
+            dead: VecDeque::new(),
+            events: VecDeque::new(),
+            attached: BTreeMap::new(),
+        }
+    }
+
+    /// The newest revision.
+    pub(crate) fn head(&self) -> Revision {
+        self.head
+    }
+
+    /// The oldest revision whose state is still known.
+    pub(crate) fn floor(&self) -> Revision {
+        self.floor
+    }
+
+    /// The events of `revision`; none if it is unknown, forgotten, or the revision of the empty store.
+    pub(crate) fn events(&self, revision: Revision) -> &[Event] {
+        usize::try_from(revision - self.floor - 1)
+            .ok()
+            .and_then(|place| self.events.get(place))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// What `key` was at `revision`, which must not be older than the floor.
+    pub(crate) fn at(&self, key: &[u8], revision: Revision) -> Option<&KeyValue> {
+        self.keys.get(key).and_then(|versions| version_at(versions, revision))
+    }
+
+    /// The keys of `range` that lived at `revision`, in byte order.
+    pub(crate) fn range<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        revision: Revision,
+    ) -> impl Iterator<Item = &'a KeyValue> + 'a {
+        self.keys.range::<Bytes, _>(range.bounds()).filter_map(move |(_, versions)| version_at(versions, revision))
+    }
+
+    /// The keys attached to `lease` at the head.
+    pub(crate) fn attached(&self, lease: i64) -> Option<&BTreeSet<Bytes>> {
+        self.attached.get(&lease).filter(|keys| !keys.is_empty())
+    }
+
+    /// Takes the next revision from the witness.
+    ///
+    /// # Errors
+    /// Why no etcd could have made this revision, whoever asked for it.
+    pub(crate) fn append(&mut self, revision: Revision, events: &[Event]) -> Result<(), String> {
+        if revision != self.head + 1 {
+            return Err(format!("revision {revision} came after revision {}", self.head));
+        }
+        if events.is_empty() {
+            return Err(format!("revision {revision} has no events"));
+        }
+        for event in events {
+            self.judge_event(revision, event)?;
+            self.apply(revision, event);
+        }
+        self.events.push_back(events.to_vec());
+        self.head = revision;
+        Ok(())
+    }
+
+    /// Whether the store could have made this event now (contract, sections 1.1 Put and 1.2 DELETE).
+    fn judge_event(&self, revision: Revision, event: &Event) -> Result<(), String> {
+        let Some(kv) = &event.kv else {
+            return Err(format!("an event of revision {revision} has no key"));
+        };
+        let key = show(&kv.key);
+        let newest = self.keys.get(&kv.key).and_then(VecDeque::back);
+        if newest.is_some_and(|version| version.revision == revision) {
+            return Err(format!("revision {revision} has two events of key {key}"));
+        }
+        let before = newest.and_then(|version| version.kv.as_ref());
+        let expected = match event.r#type() {
+            EventType::Put => KeyValue {
+                create_revision: before.map_or(revision, |kv| kv.create_revision),
+                mod_revision: revision,
+                version: before.map_or(0, |kv| kv.version) + 1,
+                key: kv.key.clone(),
+                value: kv.value.clone(),
+                lease: kv.lease,
+            },
+            EventType::Delete if before.is_none() => {
+                return Err(format!("revision {revision} deletes key {key}, which does not exist"));
+            }
+            EventType::Delete => tombstone(&kv.key, revision),
+        };
+        if *kv != expected {
+            return Err(format!("an event of revision {revision} is {}, not {}", show_kv(kv), show_kv(&expected)));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, revision: Revision, event: &Event) {
+        let Some(kv) = &event.kv else { return };
+        let floor = self.floor;
+        let versions = self.keys.entry(kv.key.clone()).or_default();
+        let lease_before = versions.back().and_then(|version| version.kv.as_ref()).map_or(0, |kv| kv.lease);
+        let deleted = event.r#type() == EventType::Delete;
+        let now = (!deleted).then(|| kv.clone());
+        let lease_now = now.as_ref().map_or(0, |kv| kv.lease);
+        versions.push_back(Version { revision, kv: now });
+        while versions.get(1).is_some_and(|next| next.revision <= floor) {
+            versions.pop_front();
+        }
+        if deleted {
+            self.dead.push_back((revision, kv.key.clone()));
+        }
+        if lease_before != lease_now {
+            self.attach(lease_before, lease_now, &kv.key);
+        }
+    }
+
+    fn attach(&mut self, from: i64, to: i64, key: &Bytes) {
+        if let Some(keys) = self.attached.get_mut(&from) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.attached.remove(&from);
+            }
+        }
+        if to != 0 {
+            self.attached.entry(to).or_default().insert(key.clone());
+        }
+    }
+
+    /// Gives up every state older than that of `revision`.
+    pub(crate) fn forget_below(&mut self, revision: Revision) {
+        while self.floor < revision.min(self.head) {
+            self.floor += 1;
+            let forgotten = self.events.pop_front().unwrap_or_default();
+            for key in forgotten.iter().filter_map(|event| event.kv.as_ref()).map(|kv| &kv.key) {
+                if let Some(versions) = self.keys.get_mut(key) {
+                    while versions.get(1).is_some_and(|next| next.revision <= self.floor) {
+                        versions.pop_front();
+                    }
+                }
+            }
+        }
+        while self.dead.front().is_some_and(|(revision, _)| *revision <= self.floor) {
+            let Some((_, key)) = self.dead.pop_front() else { break };
+            let gone = self.keys.get(&key).is_some_and(|versions| versions.iter().all(|version| version.kv.is_none()));
+            if gone {
+                self.keys.remove(&key);
+            }
+        }
+    }
+
+    /// The lease whose end would make exactly `events` on top of the head: its keys, all of them, deleted in byte
+    /// order (contract, section 1.3 Revoke).
+    pub(crate) fn lease_that_ends_with(&self, events: &[Event]) -> Option<i64> {
+        let first = events.first()?.kv.as_ref()?;
+        let lease = self.at(&first.key, self.head)?.lease;
+        let keys = self.attached(lease)?;
+        let deleted = |event: &Event| match (&event.kv, event.r#type()) {
+            (Some(kv), EventType::Delete) => Some(kv.key.clone()),
+            _ => None,
+        };
+        let same = keys.len() == events.len()
+            && events.iter().zip(keys).all(|(event, key)| deleted(event).as_ref() == Some(key));
+        same.then_some(lease)
+    }
+}
+
+/// What a DELETE event carries: key and revision only (contract, section 1.2).
+pub(crate) fn tombstone(key: &Bytes, revision: Revision) -> KeyValue {
+    KeyValue { key: key.clone(), mod_revision: revision, ..KeyValue::default() }
+}
+
+fn version_at(versions: &VecDeque<Version>, revision: Revision) -> Option<&KeyValue> {
+    let after = versions.partition_point(|version| version.revision <= revision);
+    versions.get(after.checked_sub(1)?)?.kv.as_ref()
+}
+
+/// Bytes for a human, cut at 40.
+pub(crate) fn show(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(40)];
+    let more = if cut.len() < bytes.len() { "…" } else { "" };
+    format!("\"{}\"{more}", cut.escape_ascii())
+}
+
+/// A key and its fields for a human.
+pub(crate) fn show_kv(kv: &KeyValue) -> String {
+    format!(
+        "{}={} (create {}, mod {}, version {}, lease {:x})",
+        show(&kv.key),
+        show(&kv.value),
+        kv.create_revision,
+        kv.mod_revision,
+        kv.version,
+        kv.lease
+    )
+}
