@@ -114,3 +114,67 @@ impl Calls {
         &self.host
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::played::Played;
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_is_cancelled_and_one_too_many_is_refused() {
+        let played = Played::new(1);
+        let request = || Request::Status(Default::default());
+        let mut first = Box::pin(played.calls.call(request(), None));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut first).await.is_err());
+        assert_eq!(played.calls.call(request(), None).await, Err(Status::TooManyRequests));
+        drop(first);
+        let items = played.take();
+        let [Item::Call { call, .. }, Item::Input { input: Input::Cancel { call: cancelled }, .. }] = &items[..] else {
+            panic!("{items:?}");
+        };
+        assert_eq!(call, cancelled);
+    }
+
+    #[tokio::test]
+    async fn an_answered_call_is_not_cancelled_and_frees_its_place() {
+        let played = Played::new(1);
+        for _ in 0..3 {
+            let mut call = Box::pin(played.calls.call(Request::Status(Default::default()), None));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut call).await.is_err());
+            let Some(Item::Call { answer, .. }) = played.take().pop() else { panic!("a call is expected") };
+            answer.send(Answer::Reply(Err(Status::NoLeader))).expect("somebody waits");
+            assert_eq!(call.await, Err(Status::NoLeader));
+            assert!(played.take().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_shorter_limit_counts_the_clients_or_the_contracts() {
+        let played = Played::new(2);
+        let deadline = async |timeout| {
+            let before = played.calls.host().now();
+            let mut call = Box::pin(played.calls.call(Request::Status(Default::default()), timeout));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut call).await.is_err());
+            let items = played.take();
+            let Some(Item::Call { deadline, .. }) = items.last() else { panic!("{items:?}") };
+            deadline.since(before)
+        };
+        assert!(deadline(None).await >= Duration::from_secs(7));
+        assert!(deadline(Some(Duration::from_secs(90))).await < Duration::from_secs(90));
+        assert!(deadline(Some(Duration::from_secs(1))).await < Duration::from_secs(7));
+    }
+
+    #[tokio::test]
+    async fn only_a_long_time_without_a_leader_counts_as_leaderless() {
+        let played = Played::new(1);
+        let mut leaderless = Box::pin(played.calls.leaderless_for(Duration::from_secs(2)));
+        for _ in 0..3 {
+            played.lead(0);
+            assert!(tokio::time::timeout(Duration::from_millis(700), &mut leaderless).await.is_err());
+            played.lead(2);
+            assert!(tokio::time::timeout(Duration::from_millis(10), &mut leaderless).await.is_err());
+        }
+        played.lead(0);
+        tokio::time::timeout(Duration::from_secs(60), &mut leaderless).await.expect("nobody leads");
+    }
+}
