@@ -7,12 +7,19 @@
 //! What this crate does *not* know: sockets, real files, gRPC, the catalogue, command lines.
 
 pub mod check;
+mod clock;
+pub mod disk;
+pub mod faults;
 pub mod history;
+pub mod network;
 pub mod observe;
+pub mod plan;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod trail;
+pub mod weather;
+pub mod workload;
 mod world;
 
 pub use report::{RunReport, TraceLine, Verdict};

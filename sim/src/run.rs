@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::report::{RunReport, TraceLine};
 use crate::scenario::Scenario;
 use crate::trail::DigestTrail;
+use crate::world::World;
 
 /// What is different from a plain run.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +24,10 @@ pub struct RunOptions {
 ///
 /// The same arguments give the same report, on every machine and in every build.
 pub fn run(scenario: &Scenario, seed: u64, options: &RunOptions) -> RunReport {
-    crate::world::World::new(scenario, seed, options).run(None)
+    World::new(scenario, seed, options, None).run()
 }
 
 /// Runs `scenario` with `seed` and gives `sink` a line for every event.
 pub fn run_traced(scenario: &Scenario, seed: u64, options: &RunOptions, sink: &mut dyn FnMut(&TraceLine)) -> RunReport {
-    crate::world::World::new(scenario, seed, options).run(Some(sink))
+    World::new(scenario, seed, options, Some(sink)).run()
 }

@@ -1,0 +1,298 @@
+//! Everything that a seed decides before the run starts: sizes, configurations, faults, operations.
+
+use std::time::Duration;
+
+use detcd_core::types::{ClusterId, NodeId};
+use detcd_core::{Member, NodeConfig};
+
+use crate::disk::CrashOdds;
+use crate::faults::{self, Episode};
+use crate::network::LinkOdds;
+use crate::run::RunOptions;
+use crate::scenario::{ClockSpec, DiskSpec, KnobSpec, NetworkSpec, Scenario, Span, WorkloadSpec};
+use crate::weather::{Domain, Weather, below, nth, permille};
+use crate::workload::{self, PlannedOp, Workload};
+
+const MS: u64 = 1_000_000;
+
+/// How the disks of a run behave.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskOdds {
+    /// How long a write or a read takes, at most.
+    pub access_ns: u64,
+    /// How long a sync takes, at most.
+    pub sync_ns: u64,
+    /// Out of 1,000 operations, how many are much slower.
+    pub tail_permille: u64,
+    /// How much slower those are, at most.
+    pub tail_ns: u64,
+    /// What a crash leaves.
+    pub crash: CrashOdds,
+}
+
+/// Everything that a seed decides before the run starts.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The configuration of each node.
+    pub nodes: Vec<NodeConfig>,
+    /// The rate of each node's clock; a million is right.
+    pub clock_ppm: Vec<u64>,
+    /// The links between members.
+    pub links: LinkOdds,
+    /// The links between clients and members.
+    pub client_links: LinkOdds,
+    /// The disks.
+    pub disk: DiskOdds,
+    /// What goes wrong, sorted by start.
+    pub faults: Vec<Episode>,
+    /// What clients do, sorted by start.
+    pub ops: Vec<PlannedOp>,
+    /// How the clients are.
+    pub workload: Workload,
+    /// When all faults have ended and all operations have started.
+    pub heal_at: u64,
+    /// How long the core may take from then on.
+    pub converge_within_ns: u64,
+    /// Who has to converge; the others stay cut off.
+    pub core: Vec<bool>,
+}
+
+impl Plan {
+    /// Draws the plan of a seed.
+    pub fn draw(scenario: &Scenario, seed: u64, options: &RunOptions) -> Plan {
+        let weather = Weather::new(seed);
+        let pick = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[number]));
+        let swarm = scenario.swarm;
+        let nodes = pick(1, scenario.nodes);
+        let begin = pick(2, scenario.phases.warmup_ms) * MS;
+        let heal_at = begin + pick(3, scenario.phases.faults_ms) * MS;
+
+        let network = scenario.network.clone().unwrap_or_else(|| choose(swarm, || swarm_network(weather)));
+        let disk = scenario.disk.clone().unwrap_or_else(|| choose(swarm, || swarm_disk(weather)));
+        let clock = scenario.clock.clone().unwrap_or_else(|| choose(swarm, || swarm_clock(weather)));
+        let knobs = scenario.knobs.clone().unwrap_or_else(|| choose(swarm, || swarm_knobs(weather)));
+        let mut load = scenario.workload.clone();
+        let load = load.get_or_insert_with(|| choose(swarm, || swarm_workload(weather)));
+        let specs = scenario.faults.clone().unwrap_or_else(|| choose(swarm, || faults::swarm(weather)));
+
+        let links = link_odds(weather, &network);
+        let configs = node_configs(weather, nodes, &knobs);
+        let workload = Workload::draw(weather, load, &configs[0]);
+        let mut faults = faults::draw(weather, &specs, begin, heal_at);
+        faults.retain(|fault| !options.removed_faults.contains(&fault.id));
+        let mut ops = workload::draw_ops(weather, &workload, begin / 2, heal_at);
+        ops.retain(|op| !options.removed_ops.contains(&op.id));
+        Plan {
+            clock_ppm: (0..nodes).map(|node| clock_rate(weather, &clock, node)).collect(),
+            core: core(weather, nodes, scenario.phases.minority_left_behind_permille),
+            client_links: LinkOdds { loss_permille: 0, duplicate_permille: 0, ..links },
+            disk: disk_odds(weather, &disk),
+            converge_within_ns: scenario.phases.converge_within_ms * MS,
+            nodes: configs,
+            links,
+            faults,
+            ops,
+            workload,
+            heal_at,
+        }
+    }
+}
+
+fn choose<T: Default>(swarm: bool, draw: impl FnOnce() -> T) -> T {
+    if swarm { draw() } else { T::default() }
+}
+
+fn link_odds(weather: Weather, spec: &NetworkSpec) -> LinkOdds {
+    let pick = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[10, number]));
+    LinkOdds {
+        delay_min_ns: pick(0, spec.delay_min_us).max(1) * 1_000,
+        delay_spread_ns: pick(1, spec.delay_spread_us) * 1_000,
+        tail_permille: pick(2, spec.tail_permille),
+        tail_ns: pick(3, spec.tail_us) * 1_000,
+        loss_permille: pick(4, spec.loss_permille),
+        duplicate_permille: pick(5, spec.duplicate_permille),
+    }
+}
+
+fn disk_odds(weather: Weather, spec: &DiskSpec) -> DiskOdds {
+    let pick = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[11, number]));
+    DiskOdds {
+        access_ns: pick(0, spec.access_us).max(1) * 1_000,
+        sync_ns: pick(1, spec.sync_us).max(1) * 1_000,
+        tail_permille: pick(2, spec.tail_permille),
+        tail_ns: pick(3, spec.tail_us) * 1_000,
+        crash: CrashOdds {
+            keeps_permille: pick(4, spec.crash_keeps_permille),
+            tears_permille: pick(5, spec.crash_tears_permille),
+        },
+    }
+}
+
+fn clock_rate(weather: Weather, spec: &ClockSpec, node: u64) -> u64 {
+    let draw = weather.draw(Domain::Plan, &[12, node]);
+    let skew = below(nth(draw, 0), spec.skew_ppm.pick(nth(draw, 1)) + 1);
+    if permille(nth(draw, 2), 500) { 1_000_000 + skew } else { 1_000_000 - skew }
+}
+
+/// All members, or a quorum of them.
+fn core(weather: Weather, nodes: u64, left_behind_permille: u32) -> Vec<bool> {
+    let draw = weather.draw(Domain::Plan, &[13]);
+    let mut core = vec![true; usize::try_from(nodes).expect("few nodes")];
+    if permille(draw, u64::from(left_behind_permille)) {
+        let spare = nodes - (nodes / 2 + 1);
+        for n in 0..spare {
+            let victim = below(nth(draw, n), nodes);
+            core[usize::try_from(victim).expect("few nodes")] = false;
+        }
+    }
+    core
+}
+
+fn node_configs(weather: Weather, nodes: u64, knobs: &KnobSpec) -> Vec<NodeConfig> {
+    let member =
+        |n: u64| Member { id: NodeId(n), name: format!("m{n}"), peer_urls: vec![format!("http://m{n}.sim:2380")] };
+    let members: Vec<Member> = (1..=nodes).map(member).collect();
+    let cluster = ClusterId(0x00de_7cd0);
+    (1..=nodes)
+        .map(|n| {
+            let seed = weather.draw(Domain::Node, &[n]);
+            let mut config = NodeConfig::with_etcd_defaults(cluster, NodeId(n), members.clone(), seed);
+            config.client_urls = vec![format!("http://m{n}.sim:2379")];
+            turn_knobs(weather, n, knobs, &mut config);
+            config
+        })
+        .collect()
+}
+
+fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeConfig) {
+    let cluster = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[14, number]));
+    let own = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[15, number, node]));
+    let size = |number: u64| usize::try_from(number).expect("a knob fits into memory");
+    let ms = Duration::from_millis;
+    if let Some(span) = knobs.heartbeat_interval_ms {
+        config.heartbeat_interval = ms(cluster(0, span));
+    }
+    if let Some(span) = knobs.election_timeout_ms {
+        config.election_timeout = ms(cluster(1, span));
+    }
+    if let Some(span) = knobs.wal_segment_bytes {
+        config.wal_segment_bytes = own(2, span);
+    }
+    if let Some(span) = knobs.wal_writes_in_flight_max {
+        config.wal_writes_in_flight_max = size(own(3, span));
+    }
+    if let Some(span) = knobs.wal_write_bytes_max {
+        config.wal_write_bytes_max = size(own(4, span));
+    }
+    if let Some(span) = knobs.checkpoint_entries {
+        config.checkpoint_entries = own(5, span);
+    }
+    if let Some(span) = knobs.checkpoint_chunk_bytes {
+        config.checkpoint_chunk_bytes = size(own(6, span));
+    }
+    if let Some(span) = knobs.catchup_entries {
+        config.catchup_entries = own(7, span);
+    }
+    if let Some(span) = knobs.append_bytes_max {
+        config.append_bytes_max = own(8, span);
+    }
+    if let Some(span) = knobs.appends_in_flight_max {
+        config.appends_in_flight_max = size(own(9, span));
+    }
+    if let Some(span) = knobs.watch_batch_bytes {
+        config.watch_batch_bytes = size(own(10, span));
+    }
+    if let Some(span) = knobs.watch_progress_interval_ms {
+        config.watch_progress_interval = ms(own(11, span));
+    }
+}
+
+fn swarm_network(weather: Weather) -> NetworkSpec {
+    let draw = weather.draw(Domain::Plan, &[20]);
+    let lossy = permille(nth(draw, 0), 400);
+    NetworkSpec {
+        delay_min_us: Span::new(20, 2_000),
+        delay_spread_us: Span::new(50, 10_000),
+        tail_permille: Span::new(0, 50),
+        tail_us: Span::new(1_000, 200_000),
+        loss_permille: if lossy { Span::new(1, 80) } else { Span::fixed(0) },
+        duplicate_permille: if permille(nth(draw, 1), 500) { Span::new(1, 100) } else { Span::fixed(0) },
+    }
+}
+
+fn swarm_disk(weather: Weather) -> DiskSpec {
+    let draw = weather.draw(Domain::Plan, &[21]);
+    let slow = permille(nth(draw, 0), 250);
+    DiskSpec {
+        access_us: Span::new(10, if slow { 5_000 } else { 300 }),
+        sync_us: Span::new(100, if slow { 50_000 } else { 5_000 }),
+        tail_permille: Span::new(0, 30),
+        tail_us: Span::new(1_000, 300_000),
+        crash_keeps_permille: Span::new(0, 900),
+        crash_tears_permille: Span::new(0, 900),
+    }
+}
+
+fn swarm_clock(weather: Weather) -> ClockSpec {
+    let wild = permille(weather.draw(Domain::Plan, &[22]), 300);
+    ClockSpec { skew_ppm: if wild { Span::new(1_000, 100_000) } else { Span::new(0, 500) } }
+}
+
+/// Most bugs hide behind big defaults: each knob is small in about half of all runs.
+fn swarm_knobs(weather: Weather) -> KnobSpec {
+    let draw = weather.draw(Domain::Plan, &[23]);
+    let heartbeat_ms = 20 + below(nth(draw, 0), 100);
+    let small = |n: u64, span: Span| permille(nth(draw, n), 500).then_some(span);
+    KnobSpec {
+        heartbeat_interval_ms: Some(Span::fixed(heartbeat_ms)),
+        election_timeout_ms: Some(Span::fixed(heartbeat_ms * (5 + below(nth(draw, 1), 6)))),
+        wal_segment_bytes: small(2, Span::new(1_024, 64 << 10)),
+        wal_writes_in_flight_max: Some(Span::new(1, 4)),
+        wal_write_bytes_max: small(3, Span::new(256, 64 << 10)),
+        checkpoint_entries: small(4, Span::new(3, 400)),
+        checkpoint_chunk_bytes: small(5, Span::new(128, 16 << 10)),
+        catchup_entries: small(6, Span::new(0, 100)),
+        append_bytes_max: small(7, Span::new(64, 16 << 10)),
+        appends_in_flight_max: small(8, Span::new(1, 8)),
+        watch_batch_bytes: small(9, Span::new(16, 2 << 10)),
+        watch_progress_interval_ms: small(10, Span::new(100, 5_000)),
+    }
+}
+
+fn swarm_workload(weather: Weather) -> WorkloadSpec {
+    let draw = weather.draw(Domain::Plan, &[24]);
+    let mut spec = WorkloadSpec {
+        clients: Span::new(4, 24),
+        ops_per_second: Span::new(60, 160),
+        keys: Span::new(3, 10),
+        value_bytes: Span::new(8, 200),
+        timeout_ms: Span::new(500, 4_000),
+        ..WorkloadSpec::default()
+    };
+    let mix = &mut spec.mix;
+    let weights = [
+        &mut mix.put,
+        &mut mix.get,
+        &mut mix.range,
+        &mut mix.history,
+        &mut mix.serializable,
+        &mut mix.delete,
+        &mut mix.delete_range,
+        &mut mix.compare_and_swap,
+        &mut mix.multi_txn,
+        &mut mix.nested_txn,
+        &mut mix.compact,
+        &mut mix.lease,
+        &mut mix.watch,
+    ];
+    for (n, weight) in (0u64..).zip(weights) {
+        // Each kind from absent to three times as often as usual; puts are never absent.
+        let factor = below(nth(draw, n), 4);
+        *weight *= u32::try_from(factor).expect("below four");
+    }
+    spec.mix.put = spec.mix.put.max(8);
+    spec
+}
+
+#[cfg(test)]
+mod tests;

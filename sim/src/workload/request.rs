@@ -1,0 +1,251 @@
+//! From a planned operation to a request: what is left open depends on what the client has seen.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use detcd_core::api::Request;
+use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use detcd_core::proto::etcdserverpb::request_op::Request as Op;
+use detcd_core::types::Revision;
+
+use super::{OpKind, PlannedOp, Workload, below_i64};
+use crate::weather::{below, nth, permille};
+
+/// How many keys there are that few operations touch.
+const WIDE_KEYS: u64 = 400;
+
+/// What a client remembers of the answers that it got.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The newest revision.
+    pub revision: Revision,
+    /// The newest revision of each key.
+    pub modified: BTreeMap<Bytes, Revision>,
+}
+
+impl Seen {
+    /// The client learns of a revision.
+    pub fn revision(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
+    /// A revision up to `back` ago, 1 at least.
+    fn older(&self, draw: u64, back: u64) -> Revision {
+        (self.revision - below_i64(draw, back)).max(1)
+    }
+}
+
+/// The request of an operation.
+///
+/// # Panics
+/// If the operation is a watch.
+pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
+    let key = || key(nth(op.draw, 0), load);
+    match op.kind {
+        OpKind::Put => Request::Put(put(op, load, 0)),
+        OpKind::Get => Request::Range(get(key(), op.draw)),
+        OpKind::Range => Request::Range(range(op.draw, load)),
+        OpKind::History => Request::Range(history(op.draw, load, seen)),
+        OpKind::Serializable => {
+            let range = if permille(nth(op.draw, 1), 700) { get(key(), op.draw) } else { range(op.draw, load) };
+            Request::Range(pb::RangeRequest { serializable: true, ..range })
+        }
+        OpKind::Delete => Request::DeleteRange(delete(key(), op.draw)),
+        OpKind::DeleteRange => {
+            let (key, range_end) = span(nth(op.draw, 0), load);
+            Request::DeleteRange(pb::DeleteRangeRequest { key, range_end, prev_kv: permille(nth(op.draw, 2), 300) })
+        }
+        OpKind::CompareAndSwap => Request::Txn(compare_and_swap(op, load, seen)),
+        OpKind::MultiTxn => Request::Txn(multi_txn(op, load, seen, 0)),
+        OpKind::NestedTxn => Request::Txn(nested_txn(op, load, seen)),
+        OpKind::Compact => Request::Compact(compact(op.draw, seen)),
+        OpKind::LeaseGrant { lease, ttl_s } => Request::LeaseGrant(pb::LeaseGrantRequest { ttl: ttl_s, id: lease }),
+        OpKind::LeaseAttach { lease } => Request::Put(pb::PutRequest { lease, ..put(op, load, 0) }),
+        OpKind::LeaseKeepAlive { lease } => Request::LeaseKeepAlive(pb::LeaseKeepAliveRequest { id: lease }),
+        OpKind::LeaseTimeToLive { lease } => {
+            Request::LeaseTimeToLive(pb::LeaseTimeToLiveRequest { id: lease, keys: permille(nth(op.draw, 1), 500) })
+        }
+        OpKind::LeaseRevoke { lease } => Request::LeaseRevoke(pb::LeaseRevokeRequest { id: lease }),
+        OpKind::LeaseLeases => Request::LeaseLeases(pb::LeaseLeasesRequest {}),
+        OpKind::MemberList => Request::MemberList(pb::MemberListRequest { linearizable: true }),
+        OpKind::Watch { .. } => unreachable!("a watch is no call"),
+    }
+}
+
+/// The write that proves that the cluster makes progress again.
+pub fn probe_put(id: u64) -> Request {
+    let key = Bytes::from_static(b"probe");
+    Request::Put(pb::PutRequest { key, value: value(id, 0, 0), ..Default::default() })
+}
+
+/// What a watch asks for first.
+pub fn watch_create(draw: u64, load: &Workload, seen: &Seen) -> pb::WatchCreateRequest {
+    let (key, range_end) = match below(nth(draw, 0), 4) {
+        0 => (Bytes::from_static(b"\0"), Bytes::from_static(b"\0")),
+        1 => span(nth(draw, 1), load),
+        _ => (key(nth(draw, 1), load), Bytes::new()),
+    };
+    let start_revision = match below(nth(draw, 2), 6) {
+        0..=2 => 0,
+        3 | 4 => seen.older(nth(draw, 3), 60),
+        _ => seen.revision + 1 + below_i64(nth(draw, 3), 20),
+    };
+    let filters = match below(nth(draw, 4), 8) {
+        0 => vec![pb::watch_create_request::FilterType::Noput as i32],
+        1 => vec![pb::watch_create_request::FilterType::Nodelete as i32],
+        _ => Vec::new(),
+    };
+    pb::WatchCreateRequest {
+        key,
+        range_end,
+        start_revision,
+        filters,
+        progress_notify: permille(nth(draw, 5), 500),
+        prev_kv: permille(nth(draw, 6), 400),
+        ..Default::default()
+    }
+}
+
+/// Mostly a hot key, sometimes one of many.
+fn key(draw: u64, load: &Workload) -> Bytes {
+    if permille(nth(draw, 0), 900) {
+        Bytes::from(format!("k{}", below(nth(draw, 1), load.keys)))
+    } else {
+        Bytes::from(format!("wide/{:03}", below(nth(draw, 1), WIDE_KEYS)))
+    }
+}
+
+/// A range of keys, in each of etcd's ways to say one.
+fn span(draw: u64, load: &Workload) -> (Bytes, Bytes) {
+    let hot = |n: u64| Bytes::from(format!("k{}", below(nth(draw, n), load.keys)));
+    match below(nth(draw, 0), 5) {
+        0 => (Bytes::from_static(b"k"), Bytes::from_static(b"l")),
+        1 => (hot(1), Bytes::from_static(b"\0")),
+        2 => (hot(1).min(hot(2)), hot(1).max(hot(2))),
+        3 => (Bytes::from_static(b"wide/1"), Bytes::from_static(b"wide/2")),
+        _ => {
+            let mut end = BytesMut::from(&hot(1)[..]);
+            end.put_u8(0);
+            (hot(1), end.freeze())
+        }
+    }
+}
+
+/// A value that no other write of the run has: number of the operation, place in it, padding.
+fn value(id: u64, place: u64, bytes: u64) -> Bytes {
+    let mut text = format!("{id}.{place}");
+    while (text.len() as u64) < bytes {
+        text.push('.');
+    }
+    Bytes::from(text)
+}
+
+fn put(op: &PlannedOp, load: &Workload, place: u64) -> pb::PutRequest {
+    pb::PutRequest {
+        key: key(nth(op.draw, 16 * place), load),
+        value: value(op.id, place, load.value_bytes),
+        prev_kv: permille(nth(op.draw, 16 * place + 1), 200),
+        ..Default::default()
+    }
+}
+
+fn get(key: Bytes, draw: u64) -> pb::RangeRequest {
+    pb::RangeRequest { key, keys_only: permille(nth(draw, 3), 50), ..Default::default() }
+}
+
+fn delete(key: Bytes, draw: u64) -> pb::DeleteRangeRequest {
+    pb::DeleteRangeRequest { key, range_end: Bytes::new(), prev_kv: permille(nth(draw, 2), 300) }
+}
+
+fn range(draw: u64, load: &Workload) -> pb::RangeRequest {
+    let (key, range_end) = span(nth(draw, 4), load);
+    let limit = if permille(nth(draw, 5), 300) { 1 + below_i64(nth(draw, 6), 4) } else { 0 };
+    pb::RangeRequest { key, range_end, limit, count_only: permille(nth(draw, 7), 100), ..Default::default() }
+}
+
+/// A read at an older revision; now and then at one that does not exist yet.
+fn history(draw: u64, load: &Workload, seen: &Seen) -> pb::RangeRequest {
+    let base = if permille(nth(draw, 8), 500) { get(key(nth(draw, 0), load), draw) } else { range(draw, load) };
+    let revision = match below(nth(draw, 9), 40) {
+        0 => seen.revision + 1_000,
+        _ => seen.older(nth(draw, 10), 50),
+    };
+    pb::RangeRequest { revision, ..base }
+}
+
+fn compact(draw: u64, seen: &Seen) -> pb::CompactionRequest {
+    let back = if permille(nth(draw, 1), 300) { 1 } else { 30 };
+    pb::CompactionRequest { revision: seen.older(nth(draw, 2), back), physical: permille(nth(draw, 3), 300) }
+}
+
+fn compare_mod(key: Bytes, revision: Revision) -> pb::Compare {
+    pb::Compare {
+        result: CompareResult::Equal as i32,
+        target: CompareTarget::Mod as i32,
+        key,
+        range_end: Bytes::new(),
+        target_union: Some(TargetUnion::ModRevision(revision)),
+    }
+}
+
+fn op_of(op: Op) -> pb::RequestOp {
+    pb::RequestOp { request: Some(op) }
+}
+
+/// Swap a key's value if it is as the client last saw it; else read it.
+fn compare_and_swap(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequest {
+    let put = put(op, load, 0);
+    let last = seen.modified.get(&put.key).copied().unwrap_or(0);
+    let read = get(put.key.clone(), op.draw);
+    pb::TxnRequest {
+        compare: vec![compare_mod(put.key.clone(), last)],
+        success: vec![op_of(Op::RequestPut(put))],
+        failure: vec![op_of(Op::RequestRange(read))],
+    }
+}
+
+/// Writes two or three hot keys, each once, and reads in between; some only under a condition.
+fn multi_txn(op: &PlannedOp, load: &Workload, seen: &Seen, place: u64) -> pb::TxnRequest {
+    let draw = nth(op.draw, 40 + place);
+    let mut success = Vec::new();
+    let first = below(nth(draw, 0), load.keys);
+    for n in 0..load.keys.min(2 + below(nth(draw, 1), 2)) {
+        let key = Bytes::from(format!("k{}", (first + n) % load.keys));
+        success.push(op_of(match below(nth(draw, 10 + n), 4) {
+            0 => Op::RequestDeleteRange(delete(key, nth(draw, 20 + n))),
+            _ => Op::RequestPut(pb::PutRequest {
+                key,
+                value: value(op.id, 8 * place + n, load.value_bytes),
+                ..Default::default()
+            }),
+        }));
+        if permille(nth(draw, 30 + n), 400) {
+            success.push(op_of(Op::RequestRange(range(nth(draw, 40 + n), load))));
+        }
+    }
+    let mut compare = Vec::new();
+    if permille(nth(draw, 2), 500) {
+        let key = key(nth(draw, 3), load);
+        let last = seen.modified.get(&key).copied().unwrap_or(0);
+        compare.push(compare_mod(key, last));
+    }
+    let failure = vec![op_of(Op::RequestRange(range(nth(draw, 4), load)))];
+    pb::TxnRequest { compare, success, failure }
+}
+
+/// A transaction whose one branch has another in it.
+fn nested_txn(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequest {
+    let inner = multi_txn(op, load, seen, 1);
+    let outer_key = Bytes::from(format!("wide/{:03}", below(nth(op.draw, 0), WIDE_KEYS)));
+    let put = pb::PutRequest { key: outer_key, value: value(op.id, 0, load.value_bytes), ..Default::default() };
+    let key = key(nth(op.draw, 1), load);
+    let last = seen.modified.get(&key).copied().unwrap_or(0);
+    let read = op_of(Op::RequestRange(range(nth(op.draw, 2), load)));
+    let nested = vec![op_of(Op::RequestPut(put)), op_of(Op::RequestTxn(inner)), read.clone()];
+    if permille(nth(op.draw, 3), 500) {
+        pb::TxnRequest { compare: vec![compare_mod(key, last)], success: nested, failure: vec![read] }
+    } else {
+        pb::TxnRequest { compare: vec![compare_mod(key, last)], success: vec![read], failure: nested }
+    }
+}

@@ -1,0 +1,146 @@
+//! One client: a session bound to one member, at most one operation open, the others waiting.
+
+use std::collections::VecDeque;
+
+use detcd_core::api::{Code, Request, Response, Status};
+use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::request_op::Request as Op;
+use detcd_core::proto::etcdserverpb::response_op::Response as OpResponse;
+
+use crate::history::OpId;
+use crate::observe::NodeIndex;
+use crate::plan::Plan;
+use crate::weather::Position;
+use crate::workload::Seen;
+
+/// How often a client tries one operation, at most.
+pub(super) const ATTEMPTS_MAX: u32 = 4;
+
+/// The operation that a client waits for.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub op: OpId,
+    pub request: Request,
+    pub attempts: u32,
+    /// Decides what is left open.
+    pub draw: u64,
+    /// Some attempt may have been taken up by a member.
+    pub may_have_happened: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    /// The member that it talks to, and in which of its lives it last had an answer of it.
+    pub node: NodeIndex,
+    pub connected: Option<u32>,
+    pub open: Option<Open>,
+    /// The number of the present attempt; what comes for an older one is ignored.
+    pub attempt: u64,
+    /// Places in the plan's list of operations.
+    pub waiting: VecDeque<usize>,
+    pub seen: Seen,
+    pub position: Position,
+    /// A prober stays with its member and asks until it has what it needs.
+    pub is_prober: bool,
+}
+
+impl Client {
+    /// The workload's clients, then one prober for each member of the core.
+    pub fn all(plan: &Plan) -> Vec<Client> {
+        let nodes = plan.nodes.len();
+        let usual = (0..plan.workload.clients).map(|n| Client::new(n as usize % nodes, false));
+        let probers = (0..nodes).filter(|node| plan.core[*node]).map(|node| Client::new(node, true));
+        usual.chain(probers).collect()
+    }
+
+    fn new(node: NodeIndex, is_prober: bool) -> Client {
+        Client {
+            node,
+            connected: None,
+            open: None,
+            attempt: 0,
+            waiting: VecDeque::new(),
+            seen: Seen { revision: 1, ..Seen::default() },
+            position: Position::default(),
+            is_prober,
+        }
+    }
+
+    /// Whether it waits for nothing.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_none() && self.waiting.is_empty()
+    }
+
+    /// Remembers what later operations build on.
+    pub fn learn(&mut self, request: &Request, response: &Response) {
+        match (request, response) {
+            (Request::Put(put), Response::Put(done)) => {
+                let revision = self.learn_header(done.header.as_ref());
+                self.seen.modified.insert(put.key.clone(), revision);
+            }
+            (Request::DeleteRange(delete), Response::DeleteRange(done)) => {
+                self.learn_header(done.header.as_ref());
+                self.seen.modified.remove(&delete.key);
+            }
+            (Request::Range(asked), Response::Range(found)) => {
+                self.learn_header(found.header.as_ref());
+                if asked.revision == 0 {
+                    self.learn_keys(found);
+                }
+            }
+            (Request::Txn(txn), Response::Txn(done)) => {
+                let revision = self.learn_header(done.header.as_ref());
+                let branch = if done.succeeded { &txn.success } else { &txn.failure };
+                for (asked, got) in branch.iter().zip(&done.responses) {
+                    match (&asked.request, &got.response) {
+                        (Some(Op::RequestPut(put)), Some(OpResponse::ResponsePut(_))) => {
+                            self.seen.modified.insert(put.key.clone(), revision);
+                        }
+                        (Some(_), Some(OpResponse::ResponseRange(found))) => self.learn_keys(found),
+                        _ => {}
+                    }
+                }
+            }
+            (_, Response::Compact(done)) => {
+                self.learn_header(done.header.as_ref());
+            }
+            _ => {}
+        }
+    }
+
+    fn learn_header(&mut self, header: Option<&pb::ResponseHeader>) -> i64 {
+        let revision = header.map_or(0, |header| header.revision);
+        self.seen.revision(revision);
+        revision
+    }
+
+    fn learn_keys(&mut self, found: &pb::RangeResponse) {
+        for kv in &found.kvs {
+            self.seen.modified.insert(kv.key.clone(), kv.mod_revision);
+        }
+    }
+}
+
+/// Whether a client may try an operation again without knowing what became of it.
+pub(super) fn is_read(request: &Request) -> bool {
+    match request {
+        Request::Range(_)
+        | Request::LeaseTimeToLive(_)
+        | Request::LeaseLeases(_)
+        | Request::LeaseKeepAlive(_)
+        | Request::MemberList(_)
+        | Request::Status(_) => true,
+        Request::Put(_)
+        | Request::DeleteRange(_)
+        | Request::Txn(_)
+        | Request::Compact(_)
+        | Request::LeaseGrant(_)
+        | Request::LeaseRevoke(_) => false,
+    }
+}
+
+/// Whether an error says that nothing was done. etcd's clients cannot tell what became of a write that ends in
+/// `Unavailable` (contract, section 2).
+pub(super) fn says_nothing_was_done(status: Status) -> bool {
+    !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Internal)
+}

@@ -1,0 +1,124 @@
+//! One machine: the node on it, its disk, its clock, its open calls and streams.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use detcd_core::digest::Digest;
+use detcd_core::types::{CallId, LogIndex, NodeId, StreamId, Term};
+use detcd_core::{Node, NodeStatus, Phase, Role, StoreView};
+
+use super::queue::{Departure, Event};
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::observe::NodeIndex;
+use crate::weather::Position;
+
+pub(super) struct Host {
+    /// None while the machine is down.
+    pub node: Option<Node>,
+    /// How often it was started; the present life's number.
+    pub boot: u32,
+    /// When each life ended, by number.
+    pub deaths: Vec<u64>,
+    pub disk: Disk,
+    pub disk_position: Position,
+    pub clock: Clock,
+    /// Published after every step, before its effects are performed; what reads without confirmation see.
+    pub view: StoreView,
+    pub status: NodeStatus,
+    /// When a wake-up is planned, and which of the planned ones counts.
+    pub wake_at: Option<u64>,
+    pub wake_token: u64,
+    pub calls: BTreeMap<CallId, (u32, u64)>,
+    pub calls_made: u64,
+    pub streams: BTreeMap<StreamId, (usize, u64)>,
+    pub streams_made: u64,
+    /// How many faults keep it paused, down, out of room, away from clients.
+    pub pauses: u32,
+    pub downs: u32,
+    pub no_space: u32,
+    pub client_cuts: u32,
+    /// What happens to it while it stands still.
+    pub deferred: VecDeque<Event>,
+    pub disk_slowness: u64,
+    pub disk_stalled_until: u64,
+    /// It was asked to stop cleanly.
+    pub stopping: bool,
+}
+
+impl Host {
+    pub fn new(rate_ppm: u64) -> Host {
+        Host {
+            node: None,
+            boot: 0,
+            deaths: vec![0],
+            disk: Disk::default(),
+            disk_position: Position::default(),
+            clock: Clock::new(0, 0, rate_ppm),
+            view: StoreView::default(),
+            status: asleep(),
+            wake_at: None,
+            wake_token: 0,
+            calls: BTreeMap::new(),
+            calls_made: 0,
+            streams: BTreeMap::new(),
+            streams_made: 0,
+            pauses: 0,
+            downs: 0,
+            no_space: 0,
+            client_cuts: 0,
+            deferred: VecDeque::new(),
+            disk_slowness: 1,
+            disk_stalled_until: 0,
+            stopping: false,
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Forgets what a dead process forgets.
+    pub fn die(&mut self, now: u64) {
+        self.node = None;
+        self.deaths.push(now);
+        self.status = asleep();
+        self.view = StoreView::default();
+        self.wake_at = None;
+        self.wake_token += 1;
+        self.calls.clear();
+        self.streams.clear();
+        self.deferred.clear();
+        self.stopping = false;
+    }
+
+    /// Whether something that left in one of its lives really left before that life ended.
+    pub fn let_go(&self, departure: &Departure) -> bool {
+        let boot = usize::try_from(departure.boot).expect("few lives");
+        self.deaths.get(boot).is_none_or(|death| departure.at <= *death)
+    }
+}
+
+/// The status of a machine that is down.
+fn asleep() -> NodeStatus {
+    NodeStatus {
+        phase: Phase::Halted,
+        role: Role::Follower,
+        term: Term(0),
+        leader: NodeId(0),
+        commit: LogIndex(0),
+        applied: LogIndex(0),
+        last: LogIndex(0),
+        durable: LogIndex(0),
+        state: Digest(0),
+    }
+}
+
+/// The id of the member at a place.
+pub(super) fn id(node: NodeIndex) -> NodeId {
+    NodeId(node as u64 + 1)
+}
+
+/// The place of a member.
+pub(super) fn index(id: NodeId) -> NodeIndex {
+    usize::try_from(id.0).expect("few members") - 1
+}

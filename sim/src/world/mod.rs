@@ -1,0 +1,259 @@
+//! One simulated world: pops the earliest event, lets it happen, and tells the observers.
+
+mod calls;
+mod client;
+mod converge;
+mod describe;
+mod host;
+mod members;
+mod nemesis;
+mod queue;
+mod record;
+mod stepping;
+mod watchers;
+
+use std::collections::BTreeMap;
+
+use detcd_core::Outputs;
+use detcd_core::types::{Revision, Term};
+
+use crate::check::{self, CheckConfig, Checker, Violation, ViolationKind};
+use crate::history::HistoryEvent;
+use crate::network::Network;
+use crate::observe::{NodeIndex, Observation, Observed};
+use crate::plan::Plan;
+use crate::report::{MessageFate, MessageKey, RunReport, Verdict};
+use crate::run::RunOptions;
+use crate::scenario::{Expect, FaultKind, Scenario};
+use crate::weather::Weather;
+use client::Client;
+use converge::Convergence;
+use host::Host;
+use nemesis::Struck;
+use queue::{Event, Queue};
+use record::{Record, Sink};
+use watchers::Session;
+
+/// A run that needs more events than this will not end.
+const EVENTS_MAX: u64 = 50_000_000;
+
+/// A world of one scenario and seed.
+pub(crate) struct World<'a> {
+    scenario: String,
+    expect: Expect,
+    seed: u64,
+    weather: Weather,
+    plan: Plan,
+    now: u64,
+    queue: Queue,
+    hosts: Vec<Host>,
+    network: Network,
+    clients: Vec<Client>,
+    sessions: Vec<Session>,
+    struck: Vec<Option<Struck>>,
+    /// What all present loss and delay faults add up to.
+    loss_permille: u64,
+    delay_ms: u64,
+    convergence: Convergence,
+    checkers: Vec<Box<dyn Checker>>,
+    violation: Option<Violation>,
+    record: Record<'a>,
+    outputs: Outputs,
+    /// Every revision up to here was told to the observers.
+    witnessed: Revision,
+    newest_term: Term,
+    leader_changes: u64,
+    ops_acknowledged: u64,
+    messages: u64,
+    faults: BTreeMap<&'static str, u64>,
+    marks: BTreeMap<&'static str, u64>,
+    record_fates: bool,
+    fates: BTreeMap<MessageKey, MessageFate>,
+    is_over: bool,
+}
+
+impl<'a> World<'a> {
+    /// A world before its first event.
+    pub(crate) fn new(scenario: &Scenario, seed: u64, options: &RunOptions, sink: Option<Sink<'a>>) -> World<'a> {
+        let plan = Plan::draw(scenario, seed, options);
+        let weather = Weather::new(seed);
+        let nodes = plan.nodes.len();
+        let mut world = World {
+            scenario: scenario.name.clone(),
+            expect: scenario.expect.clone(),
+            seed,
+            weather,
+            now: 0,
+            queue: Queue::default(),
+            hosts: plan.clock_ppm.iter().map(|rate_ppm| Host::new(*rate_ppm)).collect(),
+            network: Network::new(weather, plan.links, nodes),
+            clients: Client::all(&plan),
+            sessions: Vec::new(),
+            struck: (0..plan.faults.len()).map(|_| None).collect(),
+            loss_permille: 0,
+            delay_ms: 0,
+            convergence: Convergence::default(),
+            checkers: check::all(&check_config(&plan)),
+            violation: None,
+            record: Record::new(options.expected.clone(), sink),
+            outputs: Outputs::default(),
+            witnessed: 1,
+            newest_term: Term(0),
+            leader_changes: 0,
+            ops_acknowledged: 0,
+            messages: 0,
+            faults: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            record_fates: options.record_fates,
+            fates: BTreeMap::new(),
+            is_over: false,
+            plan,
+        };
+        world.prepare();
+        world
+    }
+
+    fn prepare(&mut self) {
+        for node in 0..self.hosts.len() {
+            self.queue.push(0, Event::Start { node, boot: 0 });
+        }
+        for index in 0..self.plan.ops.len() {
+            self.queue.push(self.plan.ops[index].at, Event::OpDue { index });
+        }
+        for index in 0..self.plan.faults.len() {
+            self.queue.push(self.plan.faults[index].start, Event::FaultStart { index });
+        }
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(mut self) -> RunReport {
+        self.queue.push(self.plan.heal_at, Event::Heal);
+        while self.violation.is_none() && !self.is_over {
+            let Some((at, event)) = self.queue.pop() else { break };
+            self.now = at;
+            self.happen(event);
+            self.record.end(at);
+            if self.record.events > EVENTS_MAX {
+                self.fail(ViolationKind::Liveness, "kernel", format!("no end after {EVENTS_MAX} events"));
+            }
+        }
+        if self.violation.is_none() {
+            self.finish();
+        }
+        self.report()
+    }
+
+    /// Lets one event happen.
+    fn happen(&mut self, event: Event) {
+        let Some(event) = self.defer_if_paused(event) else { return };
+        match event {
+            Event::Wake { node, token } => self.wake(node, token),
+            Event::Frame { from, to, frame } => self.frame_arrives(from, to, frame),
+            Event::LinkHint { node, peer, up } => self.hint_arrives(node, peer, up),
+            Event::DiskDone { node, boot, op, reply, durable } => self.disk_done(node, boot, op, reply, durable),
+            Event::ReadDue { node, boot, call, read } => self.read_due(node, boot, call, &read),
+            Event::Arrive { client, attempt, node, request } => self.call_arrives(client, attempt, node, *request),
+            Event::Hangup { node, client, attempt } => self.hangup_arrives(node, client, attempt),
+            Event::Answer { client, attempt, from, answer } => self.answer_arrives(client, attempt, from, answer),
+            Event::GiveUp { client, attempt } => self.attempt_times_out(client, attempt),
+            Event::Retry { client, attempt } => self.retry(client, attempt),
+            Event::OpDue { index } => self.op_due(index),
+            Event::StreamIn { session, generation, node, what } => self.stream_in(session, generation, node, what),
+            Event::StreamOut { session, generation, from, batch } => {
+                self.stream_out(session, generation, from, batch);
+            }
+            Event::StreamEnded { session, generation, from } => self.stream_ended(session, generation, from),
+            Event::Watch { session, generation, timer } => self.watch_timer(session, generation, timer),
+            Event::FaultStart { index } => self.fault_starts(index),
+            Event::FaultEnd { index } => self.fault_ends(index),
+            Event::Start { node, boot } => self.start(node, boot),
+            Event::Heal => self.heal(),
+            Event::Check => self.check_convergence(),
+        }
+    }
+
+    /// Tells the observers.
+    fn observe(&mut self, what: Observation<'_>) {
+        let seen = Observed { at: self.now, what };
+        for checker in &mut self.checkers {
+            if let Err(violation) = checker.observe(&seen) {
+                self.violation.get_or_insert(violation);
+            }
+        }
+    }
+
+    /// Tells the observers what a client did or saw.
+    fn history(&mut self, event: &HistoryEvent) {
+        self.observe(Observation::History(event));
+    }
+
+    /// The run is broken.
+    fn fail(&mut self, kind: ViolationKind, checker: &'static str, detail: String) {
+        let at = self.now;
+        self.record.say(|| format!("VIOLATION: {detail}"));
+        self.violation.get_or_insert(Violation { kind, checker, at, detail });
+    }
+
+    fn finish(&mut self) {
+        for checker in &mut self.checkers {
+            if let Err(violation) = checker.finish(self.now) {
+                self.violation.get_or_insert(violation);
+            }
+        }
+    }
+
+    fn report(self) -> RunReport {
+        let mut report = RunReport {
+            scenario: self.scenario,
+            seed: self.seed,
+            digest: self.record.digest,
+            trail: self.record.trail,
+            events: self.record.events,
+            sim_ms: self.now / 1_000_000,
+            ops: self.ops_acknowledged,
+            ops_planned: self.plan.ops.len() as u64,
+            faults: self.faults,
+            leader_changes: self.leader_changes,
+            messages: self.messages,
+            marks: self.marks,
+            shortfalls: Vec::new(),
+            verdict: self.violation.map_or(Verdict::Ok, Verdict::Broken),
+            parting: self.record.parting,
+            fates: self.fates,
+        };
+        report.shortfalls = shortfalls(&report, &self.expect);
+        report
+    }
+
+    /// The member that leads in the newest term, if there is one.
+    fn leader(&self) -> Option<NodeIndex> {
+        let leads = |node: &NodeIndex| self.hosts[*node].status.role == detcd_core::Role::Leader;
+        (0..self.hosts.len()).filter(leads).max_by_key(|node| self.hosts[*node].status.term)
+    }
+}
+
+/// What the checkers have to know of the plan.
+fn check_config(plan: &Plan) -> CheckConfig {
+    let drift = plan.clock_ppm.iter().map(|rate_ppm| rate_ppm.abs_diff(1_000_000)).max().unwrap_or(0);
+    let skews = plan.faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew);
+    let skew = skews.map(|fault| fault.strength * 1_000).max().unwrap_or(0);
+    CheckConfig {
+        clock_skew_ppm_max: drift.max(skew),
+        txn_ops_max: plan.nodes.iter().map(|config| config.txn_ops_max).min().unwrap_or(0),
+        settle: converge::SETTLE_WITHIN_NS,
+        ..CheckConfig::new(plan.nodes.len())
+    }
+}
+
+/// What a run did not reach of what its scenario expects of one run.
+fn shortfalls(report: &RunReport, expect: &Expect) -> Vec<String> {
+    let wanted = [
+        ("acknowledged operations", report.ops, expect.ops),
+        ("faults", report.fault_count(), expect.faults),
+        ("kinds of faults", report.faults.len() as u64, expect.fault_kinds),
+        ("leader changes", report.leader_changes, expect.leader_changes),
+        ("simulated ms", report.sim_ms, expect.sim_ms),
+    ];
+    let short = wanted.into_iter().filter(|(_, reached, wanted)| reached < wanted);
+    short.map(|(what, reached, wanted)| format!("{reached} of {wanted} {what}")).collect()
+}

@@ -1,0 +1,202 @@
+//! Faults strike, and end.
+
+use super::World;
+use super::members::Death;
+use super::queue::Event;
+use crate::faults::Episode;
+use crate::observe::NodeIndex;
+use crate::scenario::{FaultKind, Place};
+use crate::weather::{below, nth, permille};
+
+const MS: u64 = 1_000_000;
+
+/// What a fault does while it lasts, to be undone when it ends.
+#[derive(Debug)]
+pub(super) enum Struck {
+    Links(Vec<(NodeIndex, NodeIndex)>),
+    Down(Vec<NodeIndex>),
+    Paused(NodeIndex),
+    SlowDisk(NodeIndex),
+    StalledDisk,
+    FullDisk(NodeIndex),
+    Clock(NodeIndex),
+    Loss(u64),
+    Delay(u64),
+    Clients(NodeIndex),
+}
+
+impl World<'_> {
+    pub(super) fn fault_starts(&mut self, index: usize) {
+        let fault = self.plan.faults[index];
+        let Some(node) = self.find(fault.place, fault.draw) else { return };
+        self.record.begin(self.now, 16, Some(node));
+        self.record.number(fault.id);
+        self.record.say(|| {
+            let ms = (fault.end - fault.start) / MS;
+            format!("FAULT {} (number {}) for {ms} ms, strength {}", fault.kind.name(), fault.id, fault.strength)
+        });
+        let Some(struck) = self.strike(node, &fault) else {
+            self.record.say(|| "which changes nothing".into());
+            return;
+        };
+        *self.faults.entry(fault.kind.name()).or_default() += 1;
+        self.struck[index] = Some(struck);
+        self.queue.push(fault.end, Event::FaultEnd { index });
+    }
+
+    /// The member that a fault strikes. Without a leader, any.
+    fn find(&self, place: Place, draw: u64) -> Option<NodeIndex> {
+        let leader = self.leader();
+        if place == Place::Leader && leader.is_some() {
+            return leader;
+        }
+        let fits = |node: &NodeIndex| place != Place::Follower || Some(*node) != leader;
+        let choice: Vec<NodeIndex> = (0..self.hosts.len()).filter(fits).collect();
+        let pick = usize::try_from(below(nth(draw, 0), choice.len() as u64)).expect("few members");
+        choice.get(pick).copied()
+    }
+
+    /// The fault strikes; none if it changes nothing.
+    fn strike(&mut self, node: NodeIndex, fault: &Episode) -> Option<Struck> {
+        match fault.kind {
+            FaultKind::Isolate | FaultKind::Split | FaultKind::Bridge | FaultKind::OneWayCut => {
+                let links = self.links_to_cut(node, fault);
+                links.iter().for_each(|(from, to)| self.network.cut(*from, *to));
+                (!links.is_empty()).then_some(Struck::Links(links))
+            }
+            FaultKind::Crash => {
+                let death = if permille(nth(fault.draw, 1), 750) { Death::Power } else { Death::Process };
+                Some(self.take_down(vec![node], death))
+            }
+            FaultKind::PowerLoss => Some(self.take_down((0..self.hosts.len()).collect(), Death::Power)),
+            FaultKind::Restart => {
+                if !self.hosts[node].is_up() || self.hosts[node].pauses > 0 {
+                    return None;
+                }
+                self.hosts[node].downs += 1;
+                self.ask_to_stop(node);
+                Some(Struck::Down(vec![node]))
+            }
+            FaultKind::Pause => {
+                self.hosts[node].pauses += 1;
+                Some(Struck::Paused(node))
+            }
+            FaultKind::SlowDisk => {
+                self.hosts[node].disk_slowness *= fault.strength;
+                Some(Struck::SlowDisk(node))
+            }
+            FaultKind::DiskStall => {
+                let host = &mut self.hosts[node];
+                host.disk_stalled_until = host.disk_stalled_until.max(fault.end);
+                Some(Struck::StalledDisk)
+            }
+            FaultKind::NoSpace => {
+                self.hosts[node].no_space += 1;
+                Some(Struck::FullDisk(node))
+            }
+            FaultKind::ClockSkew => {
+                let skew_ppm = fault.strength * 1_000;
+                let is_fast = permille(nth(fault.draw, 1), 500);
+                let rate_ppm = if is_fast { 1_000_000 + skew_ppm } else { 1_000_000 - skew_ppm };
+                self.set_clock_rate(node, rate_ppm);
+                Some(Struck::Clock(node))
+            }
+            FaultKind::Loss => {
+                self.loss_permille += fault.strength;
+                self.network.set_extra_loss(self.loss_permille);
+                Some(Struck::Loss(fault.strength))
+            }
+            FaultKind::Delay => {
+                self.delay_ms += fault.strength;
+                self.network.set_extra_delay(self.delay_ms * MS);
+                Some(Struck::Delay(fault.strength))
+            }
+            FaultKind::ClientCut => {
+                self.hosts[node].client_cuts += 1;
+                self.break_streams_at(node);
+                Some(Struck::Clients(node))
+            }
+        }
+    }
+
+    fn links_to_cut(&self, node: NodeIndex, fault: &Episode) -> Vec<(NodeIndex, NodeIndex)> {
+        let all = 0..self.hosts.len();
+        let side = |member: NodeIndex| permille(nth(fault.draw, 100 + member as u64), 500);
+        let (outgoing, one_peer) = (permille(nth(fault.draw, 1), 500), permille(nth(fault.draw, 2), 300));
+        let peer = usize::try_from(below(nth(fault.draw, 3), all.len() as u64)).expect("few members");
+        let cuts = |from: NodeIndex, to: NodeIndex| match fault.kind {
+            FaultKind::Isolate => from == node || to == node,
+            // The member of the fault is always on the first side, its successor on the second.
+            FaultKind::Split | FaultKind::Bridge => {
+                let is_bridge = |n| fault.kind == FaultKind::Bridge && n == peer;
+                let second = |n: NodeIndex| n != node && (side(n) || n == (node + 1) % all.len());
+                second(from) != second(to) && !is_bridge(from) && !is_bridge(to)
+            }
+            _ => {
+                let (near, far) = if outgoing { (from, to) } else { (to, from) };
+                near == node && (!one_peer || far == peer)
+            }
+        };
+        let links = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+        links.filter(|(from, to)| from != to && cuts(*from, *to)).collect()
+    }
+
+    fn take_down(&mut self, nodes: Vec<NodeIndex>, death: Death) -> Struck {
+        for node in &nodes {
+            self.kill(*node, death);
+            self.hosts[*node].downs += 1;
+        }
+        Struck::Down(nodes)
+    }
+
+    fn set_clock_rate(&mut self, node: NodeIndex, rate_ppm: u64) {
+        let host = &mut self.hosts[node];
+        host.clock.set_rate(self.now, rate_ppm);
+        host.wake_at = None;
+        self.plan_wakeup(node);
+    }
+
+    pub(super) fn fault_ends(&mut self, index: usize) {
+        let fault = self.plan.faults[index];
+        let Some(struck) = self.struck[index].take() else { return };
+        self.record.begin(self.now, 17, None);
+        self.record.number(fault.id);
+        self.record.say(|| format!("fault {} (number {}) ends", fault.kind.name(), fault.id));
+        match struck {
+            Struck::Links(links) => links.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
+            Struck::Down(nodes) => nodes.iter().for_each(|node| self.bring_up(*node)),
+            Struck::Paused(node) => {
+                self.hosts[node].pauses -= 1;
+                if self.hosts[node].pauses == 0 {
+                    self.resume(node);
+                }
+            }
+            Struck::SlowDisk(node) => self.hosts[node].disk_slowness /= fault.strength,
+            Struck::StalledDisk => {}
+            Struck::FullDisk(node) => self.hosts[node].no_space -= 1,
+            Struck::Clock(node) => self.set_clock_rate(node, self.plan.clock_ppm[node]),
+            Struck::Loss(permille) => {
+                self.loss_permille -= permille;
+                self.network.set_extra_loss(self.loss_permille);
+            }
+            Struck::Delay(ms) => {
+                self.delay_ms -= ms;
+                self.network.set_extra_delay(self.delay_ms * MS);
+            }
+            Struck::Clients(node) => self.hosts[node].client_cuts -= 1,
+        }
+    }
+
+    /// One fault less keeps the member down; if it was the last one, it starts soon.
+    fn bring_up(&mut self, node: NodeIndex) {
+        let host = &mut self.hosts[node];
+        host.downs -= 1;
+        if host.downs == 0 {
+            // A member that has not stopped in time is killed, as an operator would.
+            self.kill(node, Death::Process);
+            let boot = self.hosts[node].boot;
+            let wait_ns = below(nth(node as u64, self.now), 20 * MS);
+            self.queue.push(self.now + wait_ns, Event::Start { node, boot });
+        }
+    }
+}

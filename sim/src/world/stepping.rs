@@ -1,0 +1,268 @@
+//! Stepping a node through its door and performing what comes out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use detcd_core::proto::mvccpb;
+use detcd_core::types::{CallId, DiskOp};
+use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Role};
+
+use super::queue::{Answer, Departure, Event, PendingRead};
+use super::{World, describe, host};
+use crate::check::ViolationKind;
+use crate::disk::Durable;
+use crate::history::HistoryEvent;
+use crate::observe::{NodeIndex, Observation};
+use crate::report::MessageKey;
+use crate::weather::{Domain, below, nth, permille};
+
+/// A node that wants to be woken at once is woken this much later: time never stands still.
+const WAKE_STEP_NS: u64 = 1_000;
+
+impl World<'_> {
+    /// The node takes one input; what comes out is performed, or planned.
+    pub(super) fn step(&mut self, node: NodeIndex, input: Input) {
+        let host = &mut self.hosts[node];
+        let Some(machine) = host.node.as_mut() else { return };
+        let local = host.clock.local(self.now);
+        let mut out = std::mem::take(&mut self.outputs);
+        out.clear();
+        self.record.say(|| describe::input(&input));
+        match catch_unwind(AssertUnwindSafe(|| machine.step(local, input, &mut out))) {
+            Ok(()) => self.stepped(node, &mut out),
+            Err(payload) => {
+                let why = describe::panic(&*payload);
+                self.fail(ViolationKind::Crash, "no-panic", format!("m{} panicked: {why}", node + 1));
+            }
+        }
+        self.outputs = out;
+    }
+
+    /// Publishes the view, tells the observers, performs the effects.
+    pub(super) fn stepped(&mut self, node: NodeIndex, out: &mut Outputs) {
+        let host = &mut self.hosts[node];
+        let machine = host.node.as_ref().expect("only a living node steps");
+        host.view = machine.view();
+        host.status = machine.status();
+        let status = host.status;
+        self.record.number(u64::from(status.role == Role::Leader));
+        self.record.number(status.term.0);
+        self.record.number(status.commit.0);
+        self.record.number(status.applied.0);
+        self.record.bytes(&status.state.0.to_le_bytes());
+        self.note_leader(node);
+        self.witness(node);
+        for note in &out.notes {
+            if let Note::Mark(mark) = note {
+                *self.marks.entry(mark).or_default() += 1;
+            }
+            self.record.say(|| format!("({note:?})"));
+        }
+        let view = self.hosts[node].view.clone();
+        self.observe(Observation::Stepped { node, notes: &out.notes, status, view: &view });
+        for effect in out.effects.drain(..) {
+            self.record.effect(&effect);
+            self.perform(node, effect);
+        }
+        self.plan_wakeup(node);
+    }
+
+    fn note_leader(&mut self, node: NodeIndex) {
+        let status = &self.hosts[node].status;
+        if status.role == Role::Leader && status.term > self.newest_term {
+            if self.newest_term.0 > 0 {
+                self.leader_changes += 1;
+            }
+            self.newest_term = status.term;
+        }
+    }
+
+    /// The first replica that reaches a revision tells what happened there.
+    fn witness(&mut self, node: NodeIndex) {
+        let view = &self.hosts[node].view;
+        let newest = view.revision();
+        if newest <= self.witnessed {
+            return;
+        }
+        let first = self.witnessed + 1;
+        if view.compacted() > first {
+            // Clients only compact what they saw, so what they compact was witnessed.
+            let detail = format!("m{} compacted revision {first} before anybody saw it", node + 1);
+            self.fail(ViolationKind::Safety, "witness", detail);
+            return;
+        }
+        let mut events: Vec<mvccpb::Event> = view.events_since(first).collect();
+        self.witnessed = newest;
+        for revision in first..=newest {
+            let of_next = |event: &mvccpb::Event| event.kv.as_ref().is_none_or(|kv| kv.mod_revision <= revision);
+            let rest = events.split_off(events.iter().take_while(|event| of_next(event)).count());
+            let events = std::mem::replace(&mut events, rest);
+            self.history(&HistoryEvent::Revision { revision, events });
+        }
+    }
+
+    /// Performs an effect, or plans its being performed.
+    fn perform(&mut self, node: NodeIndex, effect: Effect) {
+        match effect {
+            Effect::Send { to, frame, .. } => self.send(node, host::index(to), frame),
+            Effect::Reply { call, result } => self.reply(node, call, Answer::Result(Box::new(result))),
+            Effect::Read { call, request, view, header } => {
+                let boot = self.hosts[node].boot;
+                let draw = self.weather.draw(Domain::Read, &[node as u64, self.now, call.0]);
+                let wait_ns = if permille(draw, 20) { below(nth(draw, 0), 50_000_000) } else { below(draw, 200_000) };
+                let read = Box::new(PendingRead { request, view, header });
+                self.queue.push(self.now + wait_ns, Event::ReadDue { node, boot, call, read });
+            }
+            Effect::Push { stream, batch } => self.push(node, stream, batch),
+            Effect::EndStream { stream, .. } => self.end_stream(node, stream),
+            Effect::Disk { op, action } => self.disk(node, op, action),
+            Effect::Discard(garbage) => drop(garbage),
+            Effect::Stopped => self.stopped(node),
+            Effect::Halt(reason) => {
+                self.fail(ViolationKind::Crash, "no-halt", format!("m{} halted: {reason}", node + 1));
+            }
+        }
+    }
+
+    /// A departure from a member's present life after a small part of a journey of `journey_ns`.
+    pub(super) fn departure(&self, node: NodeIndex, journey_ns: u64) -> Departure {
+        Departure { node, boot: self.hosts[node].boot, at: self.now + journey_ns / 16 }
+    }
+
+    fn send(&mut self, from: NodeIndex, to: NodeIndex, frame: bytes::Bytes) {
+        self.messages += 1;
+        let (fate, position) = self.network.fate(from, to, self.now);
+        if self.record_fates {
+            self.fates.insert(MessageKey { from, to, ms: self.now / 1_000_000, position }, fate);
+        }
+        if fate.lost || self.network.is_cut(from, to) {
+            self.record.say(|| "which is lost".into());
+            return;
+        }
+        let departure = self.departure(from, fate.delay_ns);
+        if fate.doubled {
+            let echo_ns = fate.delay_ns + self.network.echo_delay_ns(from, to, self.now, fate);
+            let again = Event::Frame { from: departure, to, frame: frame.clone() };
+            self.queue.push(self.now + echo_ns, again);
+        }
+        self.queue.push(self.now + fate.delay_ns, Event::Frame { from: departure, to, frame });
+    }
+
+    pub(super) fn frame_arrives(&mut self, from: Departure, to: NodeIndex, frame: bytes::Bytes) {
+        let arrives =
+            self.hosts[to].is_up() && self.hosts[from.node].let_go(&from) && !self.network.is_cut(from.node, to);
+        if arrives {
+            self.record.begin(self.now, 1, Some(to));
+            self.record.number(from.node as u64);
+            self.record.bytes(&frame);
+            self.step(to, Input::Peer { from: host::id(from.node), frame });
+        }
+    }
+
+    pub(super) fn hint_arrives(&mut self, node: NodeIndex, peer: NodeIndex, up: bool) {
+        if self.hosts[node].is_up() && self.hosts[peer].is_up() == up && !self.network.is_cut(peer, node) {
+            self.record.begin(self.now, 2, Some(node));
+            self.record.number(peer as u64);
+            self.record.number(u64::from(up));
+            self.step(node, Input::Link { peer: host::id(peer), up });
+        }
+    }
+
+    fn disk(&mut self, node: NodeIndex, op: DiskOp, action: DiskAction) {
+        let class = match &action {
+            DiskAction::Sync { .. } | DiskAction::SyncDir { .. } => 1,
+            _ => 0,
+        };
+        let host = &mut self.hosts[node];
+        let done = host.disk.issue(action, host.no_space == 0);
+        let ms = self.now / 1_000_000;
+        let position = host.disk_position.next(ms);
+        let draw = self.weather.draw(Domain::Disk, &[node as u64, class, ms, position]);
+        let odds = &self.plan.disk;
+        let usual_ns = if class == 1 { odds.sync_ns } else { odds.access_ns };
+        let tail_ns = if permille(nth(draw, 0), odds.tail_permille) { below(nth(draw, 1), odds.tail_ns) } else { 0 };
+        let takes_ns = (1_000 + below(nth(draw, 2), usual_ns) + tail_ns) * host.disk_slowness;
+        let boot = host.boot;
+        let event = Event::DiskDone { node, boot, op, reply: done.reply, durable: done.durable };
+        self.queue.push(self.now + takes_ns, event);
+    }
+
+    pub(super) fn disk_done(
+        &mut self,
+        node: NodeIndex,
+        boot: u32,
+        op: DiskOp,
+        result: Result<DiskReply, DiskError>,
+        durable: Option<Durable>,
+    ) {
+        let host = &mut self.hosts[node];
+        if host.boot != boot || !host.is_up() {
+            return;
+        }
+        if host.disk_stalled_until > self.now {
+            let wait_ns = nth(op.0, self.now) % 1_000_000;
+            let at = host.disk_stalled_until + wait_ns;
+            self.queue.push(at, Event::DiskDone { node, boot, op, reply: result, durable });
+            return;
+        }
+        if let Some(durable) = &durable {
+            host.disk.complete(durable);
+        }
+        if host.pauses > 0 {
+            host.deferred.push_back(Event::DiskDone { node, boot, op, reply: result, durable: None });
+            return;
+        }
+        self.record.begin(self.now, 3, Some(node));
+        self.record.number(op.0);
+        match &result {
+            Ok(DiskReply::Done) => self.record.number(0),
+            Ok(DiskReply::Data(bytes)) => self.record.bytes(bytes),
+            Err(error) => self.record.bytes(format!("{error:?}").as_bytes()),
+        }
+        self.step(node, Input::DiskDone { op, result });
+    }
+
+    pub(super) fn read_due(&mut self, node: NodeIndex, boot: u32, call: CallId, read: &PendingRead) {
+        if self.hosts[node].boot != boot || !self.hosts[node].is_up() {
+            return;
+        }
+        self.record.begin(self.now, 4, Some(node));
+        self.record.number(call.0);
+        let result = detcd_core::api::read::execute(&read.view, &read.request, read.header);
+        self.record.answer(&result);
+        self.record.say(|| format!("call {call} reads: {}", describe::answer(&result)));
+        self.reply(node, call, Answer::Result(Box::new(result)));
+    }
+
+    /// Plans the wake-up that the node asks for, if it is earlier than the one that is planned.
+    pub(super) fn plan_wakeup(&mut self, node: NodeIndex) {
+        let host = &mut self.hosts[node];
+        let Some(machine) = host.node.as_ref() else { return };
+        let at = host.clock.when(machine.next_wakeup().at);
+        if at == u64::MAX {
+            return;
+        }
+        let at = at.max(self.now + WAKE_STEP_NS);
+        if host.wake_at.is_none_or(|planned| at < planned) {
+            host.wake_at = Some(at);
+            host.wake_token += 1;
+            self.queue.push(at, Event::Wake { node, token: host.wake_token });
+        }
+    }
+
+    pub(super) fn wake(&mut self, node: NodeIndex, token: u64) {
+        let host = &mut self.hosts[node];
+        if host.wake_token != token {
+            return;
+        }
+        host.wake_at = None;
+        let Some(machine) = host.node.as_ref() else { return };
+        let wakeup = machine.next_wakeup();
+        if host.clock.local(self.now) < wakeup.at {
+            self.plan_wakeup(node);
+            return;
+        }
+        self.record.begin(self.now, 5, Some(node));
+        self.record.say(|| format!("to {}", wakeup.why));
+        self.step(node, Input::Wakeup);
+    }
+}

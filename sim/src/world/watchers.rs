@@ -1,0 +1,388 @@
+//! Clients that watch: a stream to one member; when it breaks, another one elsewhere from where the last one ended.
+
+use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
+use detcd_core::proto::etcdserverpb::{WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse};
+use detcd_core::types::{Revision, StreamId};
+use detcd_core::{Input, StreamOp};
+use prost::Message;
+
+use super::World;
+use super::queue::{Departure, Event, StreamIn, WatchTimer};
+use crate::history::{ClientId, HistoryEvent, WatcherId};
+use crate::observe::NodeIndex;
+use crate::weather::{Domain, below, nth, permille};
+use crate::workload;
+
+const MS: u64 = 1_000_000;
+/// Watching clients are numbered from here on.
+const FIRST_WATCHING_CLIENT: u32 = 1_000_000;
+/// How much an eager reader takes at once.
+const CREDIT_BYTES: u64 = 1 << 20;
+/// A session opens at most so many streams.
+const STREAMS_MAX: u64 = 1 << 10;
+
+/// One client that watches.
+#[derive(Debug)]
+pub(super) struct Session {
+    client: u32,
+    op: u64,
+    draw: u64,
+    /// When it has seen enough.
+    until: u64,
+    pub node: NodeIndex,
+    request: WatchCreateRequest,
+    /// Where to go on: 0 for wherever the store is.
+    next: Revision,
+    /// Counts its streams; what comes for an older one is ignored.
+    pub generation: u64,
+    /// Its watcher, while it has one.
+    pub watcher: Option<WatcherId>,
+    /// The stream's name at its member, once it is there, and the member's life.
+    stream: Option<(StreamId, u32)>,
+    was_created: bool,
+    /// Nothing arrives any more, and the client has not noticed yet.
+    is_broken: bool,
+    is_over: bool,
+    /// Pushes arrive in order.
+    last_arrival: u64,
+}
+
+impl Session {
+    /// The watcher, for histories.
+    fn watcher_id(&self) -> WatcherId {
+        WatcherId(self.op * STREAMS_MAX + self.generation)
+    }
+
+    /// The operation that it is.
+    pub fn op(&self) -> u64 {
+        self.op
+    }
+
+    /// Whether it has a watcher that no member has confirmed, or none at all and wants one.
+    pub fn is_waiting(&self) -> bool {
+        !self.is_over && !self.was_created
+    }
+
+    /// Whether a reader of this stream lets its member wait, and for how long at most.
+    fn holds_credit_ns(&self) -> u64 {
+        match below(nth(self.draw, 1), 4) {
+            0 => 3_000 * MS,
+            1 => 100 * MS,
+            _ => 0,
+        }
+    }
+
+    /// How much the reader takes at first.
+    fn first_credit(&self, is_healed: bool) -> u64 {
+        match below(nth(self.draw, 2), 4) {
+            0 if !is_healed => 1 + below(nth(self.draw, 3), 300),
+            _ => CREDIT_BYTES,
+        }
+    }
+}
+
+impl World<'_> {
+    /// A planned watch begins.
+    pub(super) fn open_session(&mut self, index: usize, until: u64) {
+        let op = &self.plan.ops[index];
+        let seen = &self.clients[op.client as usize].seen;
+        let request = workload::watch_create(op.draw, &self.plan.workload, seen);
+        let number = u32::try_from(op.id / 64).expect("a run has fewer operations");
+        let nodes = self.hosts.len() as u64;
+        self.sessions.push(Session {
+            client: FIRST_WATCHING_CLIENT + number,
+            op: op.id,
+            draw: op.draw,
+            until,
+            node: usize::try_from(below(nth(op.draw, 7), nodes)).expect("few members"),
+            next: request.start_revision,
+            request,
+            generation: 0,
+            watcher: None,
+            stream: None,
+            was_created: false,
+            is_broken: false,
+            is_over: false,
+            last_arrival: 0,
+        });
+        self.open_stream(self.sessions.len() - 1);
+    }
+
+    /// The client opens a stream and asks for its watcher.
+    fn open_stream(&mut self, session: usize) {
+        let now = self.now;
+        let state = &mut self.sessions[session];
+        if state.is_over || state.generation + 1 == STREAMS_MAX || now >= state.until {
+            state.is_over = true;
+            return;
+        }
+        state.generation += 1;
+        let (generation, node) = (state.generation, state.node);
+        let create = WatchCreateRequest { start_revision: state.next, ..state.request.clone() };
+        let watcher = state.watcher_id();
+        state.watcher = Some(watcher);
+        (state.stream, state.was_created, state.is_broken) = (None, false, false);
+        state.last_arrival = now;
+        let client = ClientId(state.client);
+        let (until, asks_progress) = (state.until, permille(nth(state.draw, 4), 300));
+        self.record.begin(now, 11, None);
+        self.record.number(watcher.0);
+        self.record.message(&create);
+        self.record.say(|| format!("watcher {} opens at m{}: {create:?}", watcher.0, node + 1));
+        self.history(&HistoryEvent::WatchOpen { watcher, client, request: create.clone() });
+        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        self.say_to_member(session, StreamIn::Open(Box::new(request)));
+        self.plan_timer(session, WatchTimer::Unanswered, now + 2_500 * MS);
+        if until < u64::MAX && generation == 1 {
+            // Seen enough is seen enough on every stream.
+            self.queue.push(until, Event::Watch { session, generation: 0, timer: WatchTimer::Enough });
+        }
+        if asks_progress {
+            self.plan_timer(session, WatchTimer::AskProgress, now + 400 * MS);
+        }
+    }
+
+    fn plan_timer(&mut self, session: usize, timer: WatchTimer, at: u64) {
+        let generation = self.sessions[session].generation;
+        self.queue.push(at, Event::Watch { session, generation, timer });
+    }
+
+    /// Something goes from a watching client to its member.
+    fn say_to_member(&mut self, session: usize, what: StreamIn) {
+        let state = &self.sessions[session];
+        let (generation, node, client) = (state.generation, state.node, state.client);
+        if self.hosts[node].client_cuts == 0 && !state.is_broken {
+            let delay_ns = self.watch_delay_ns(client, node, 0);
+            self.queue.push(self.now + delay_ns, Event::StreamIn { session, generation, node, what });
+        }
+    }
+
+    fn watch_delay_ns(&self, client: u32, node: NodeIndex, direction: u64) -> u64 {
+        let words = [u64::from(client), node as u64, direction, self.now];
+        self.plan.client_links.delay_ns(self.weather.draw(Domain::ClientLink, &words))
+    }
+
+    /// Something of a watching client arrives at its member.
+    pub(super) fn stream_in(&mut self, session: usize, generation: u64, node: NodeIndex, what: StreamIn) {
+        if let StreamIn::Close(stream, boot) = what {
+            let host = &mut self.hosts[node];
+            if host.boot == boot && host.streams.remove(&stream).is_some() {
+                self.record.begin(self.now, 12, Some(node));
+                self.record.number(stream.0);
+                self.step(node, Input::Stream { stream, op: StreamOp::Close });
+            }
+            return;
+        }
+        let state = &mut self.sessions[session];
+        if state.generation != generation || state.is_broken || self.hosts[node].client_cuts > 0 {
+            return;
+        }
+        if !self.hosts[node].is_up() {
+            let at = self.now + self.watch_delay_ns(self.sessions[session].client, node, 1);
+            self.plan_timer(session, WatchTimer::Broken, at);
+            return;
+        }
+        match what {
+            StreamIn::Open(request) => self.stream_opens(session, node, *request),
+            StreamIn::Request(request) => self.stream_op(session, node, StreamOp::Request(*request)),
+            StreamIn::Credit(bytes) => self.stream_op(session, node, StreamOp::Credit(bytes)),
+            StreamIn::Close(..) => unreachable!("closing is dealt with above"),
+        }
+    }
+
+    fn stream_opens(&mut self, session: usize, node: NodeIndex, request: WatchRequest) {
+        let host = &mut self.hosts[node];
+        host.streams_made += 1;
+        let stream = StreamId(host.streams_made);
+        let state = &mut self.sessions[session];
+        host.streams.insert(stream, (session, state.generation));
+        state.stream = Some((stream, host.boot));
+        let credit = state.first_credit(self.now >= self.plan.heal_at);
+        for op in [StreamOp::Open, StreamOp::Credit(credit), StreamOp::Request(request)] {
+            self.stream_op(session, node, op);
+        }
+    }
+
+    fn stream_op(&mut self, session: usize, node: NodeIndex, op: StreamOp) {
+        let Some((stream, boot)) = self.sessions[session].stream else { return };
+        let host = &self.hosts[node];
+        if host.boot != boot || !host.streams.contains_key(&stream) {
+            return;
+        }
+        self.record.begin(self.now, 13, Some(node));
+        self.record.number(stream.0);
+        match &op {
+            StreamOp::Request(request) => self.record.message(request),
+            StreamOp::Credit(bytes) => self.record.number(*bytes),
+            StreamOp::Open | StreamOp::Close => {}
+        }
+        self.step(node, Input::Stream { stream, op });
+    }
+
+    /// A member writes to a stream.
+    pub(super) fn push(&mut self, node: NodeIndex, stream: StreamId, batch: Vec<WatchResponse>) {
+        let Some((session, generation)) = self.hosts[node].streams.get(&stream).copied() else { return };
+        let state = &self.sessions[session];
+        let delay_ns = self.watch_delay_ns(state.client, node, 2);
+        let from = self.departure(node, delay_ns);
+        let at = (self.now + delay_ns).max(self.sessions[session].last_arrival + 1);
+        self.sessions[session].last_arrival = at;
+        self.queue.push(at, Event::StreamOut { session, generation, from, batch });
+    }
+
+    /// A member ends a stream.
+    pub(super) fn end_stream(&mut self, node: NodeIndex, stream: StreamId) {
+        let Some((session, generation)) = self.hosts[node].streams.remove(&stream) else { return };
+        let at = self.sessions[session].last_arrival.max(self.now) + 1;
+        let from = self.departure(node, 0);
+        self.queue.push(at, Event::StreamEnded { session, generation, from });
+    }
+
+    /// The end of a stream arrives at its client.
+    pub(super) fn stream_ended(&mut self, session: usize, generation: u64, from: Departure) {
+        if self.sessions[session].generation == generation && self.hosts[from.node].client_cuts == 0 {
+            self.break_stream(session, generation, true);
+        }
+    }
+
+    /// Responses arrive at a watching client.
+    pub(super) fn stream_out(&mut self, session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse>) {
+        let state = &self.sessions[session];
+        let gone = state.generation != generation || state.is_broken || state.watcher.is_none();
+        if gone || !self.hosts[from.node].let_go(&from) {
+            return;
+        }
+        if self.hosts[from.node].client_cuts > 0 {
+            // A later one must not arrive without this one.
+            self.sessions[session].is_broken = true;
+            return;
+        }
+        let mut bytes = 0;
+        for response in batch {
+            bytes += response.encoded_len() as u64;
+            if self.sessions[session].watcher.is_some() && self.sessions[session].generation == generation {
+                self.receive(session, response);
+            }
+        }
+        let state = &self.sessions[session];
+        if state.generation == generation && state.watcher.is_some() {
+            let is_healed = self.now >= self.plan.heal_at;
+            let holds_ns = if is_healed { 0 } else { below(nth(state.draw, self.now), state.holds_credit_ns()) };
+            let delay_ns = holds_ns + self.watch_delay_ns(state.client, from.node, 3);
+            let what = StreamIn::Credit(bytes);
+            let event = Event::StreamIn { session, generation, node: from.node, what };
+            self.queue.push(self.now + delay_ns, event);
+        }
+    }
+
+    fn receive(&mut self, session: usize, response: WatchResponse) {
+        let now = self.now;
+        let state = &mut self.sessions[session];
+        let watcher = state.watcher.expect("somebody receives");
+        self.record.begin(now, 14, None);
+        self.record.number(watcher.0);
+        self.record.message(&response);
+        self.record.say(|| {
+            let revisions: Vec<i64> = response.events.iter().flat_map(|e| &e.kv).map(|kv| kv.mod_revision).collect();
+            let (created, canceled) = (response.created, response.canceled);
+            format!("watcher {} gets revisions {revisions:?} created {created} canceled {canceled}", watcher.0)
+        });
+        let newest = response.events.iter().flat_map(|event| &event.kv).map(|kv| kv.mod_revision).max();
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        if let Some(newest) = newest {
+            state.next = newest + 1;
+        } else if !response.created && !response.canceled && revision > 0 {
+            state.next = state.next.max(revision + 1);
+        }
+        state.was_created |= response.created;
+        let (canceled, compacted) = (response.canceled, response.compact_revision);
+        self.history(&HistoryEvent::WatchReceive { watcher, response });
+        if canceled {
+            let state = &mut self.sessions[session];
+            state.is_over = compacted == 0;
+            state.next = compacted;
+            self.end_watcher(session, 50 * MS);
+        }
+    }
+
+    /// The watcher is over for its client, who opens another one elsewhere if it has not seen enough.
+    fn end_watcher(&mut self, session: usize, pause_ns: u64) {
+        let state = &mut self.sessions[session];
+        let Some(watcher) = state.watcher.take() else { return };
+        let (node, client) = (state.node, state.client);
+        let stream = state.stream.take();
+        let nodes = self.hosts.len();
+        state.node = (node + 1) % nodes;
+        let reopens = !state.is_over;
+        self.record.begin(self.now, 15, None);
+        self.record.number(watcher.0);
+        self.record.say(|| format!("watcher {} ends", watcher.0));
+        self.history(&HistoryEvent::WatchEnd { watcher });
+        let generation = self.sessions[session].generation;
+        if let Some((stream, boot)) = stream {
+            // Where the client cannot be heard, the member notices by itself.
+            let heard = self.hosts[node].client_cuts == 0;
+            let wait_ns = if heard { self.watch_delay_ns(client, node, 4) } else { 5_000 * MS };
+            let what = StreamIn::Close(stream, boot);
+            self.queue.push(self.now + wait_ns, Event::StreamIn { session, generation, node, what });
+        }
+        if reopens {
+            self.plan_timer(session, WatchTimer::Reopen, self.now + pause_ns);
+        }
+    }
+
+    /// A stream breaks; its client notices at once or after a while.
+    pub(super) fn break_stream(&mut self, session: usize, generation: u64, notices: bool) {
+        let state = &mut self.sessions[session];
+        if state.generation != generation || state.watcher.is_none() || (state.is_broken && !notices) {
+            return;
+        }
+        state.is_broken = true;
+        let draw = nth(state.draw, 1_000 + generation);
+        let wait_ns = if notices { below(draw, 5 * MS) } else { 500 * MS + below(draw, 2_500 * MS) };
+        self.plan_timer(session, WatchTimer::Broken, self.now + wait_ns);
+    }
+
+    /// From now on no reader lets its member wait.
+    pub(super) fn read_freely(&mut self) {
+        for session in 0..self.sessions.len() {
+            if self.sessions[session].stream.is_some() {
+                self.say_to_member(session, StreamIn::Credit(CREDIT_BYTES));
+            }
+        }
+    }
+
+    /// Clients can no longer reach a member: their streams there are dead.
+    pub(super) fn break_streams_at(&mut self, node: NodeIndex) {
+        let here: Vec<(usize, u64)> = self.hosts[node].streams.values().copied().collect();
+        for (session, generation) in here {
+            self.break_stream(session, generation, false);
+        }
+    }
+
+    pub(super) fn watch_timer(&mut self, session: usize, generation: u64, timer: WatchTimer) {
+        if timer == WatchTimer::Enough {
+            self.sessions[session].is_over = true;
+            self.end_watcher(session, 0);
+            return;
+        }
+        let state = &self.sessions[session];
+        if state.generation != generation {
+            return;
+        }
+        let draw = nth(state.draw, 2_000 + generation);
+        match timer {
+            WatchTimer::Reopen if state.watcher.is_none() => self.open_stream(session),
+            WatchTimer::Unanswered if !state.was_created => self.end_watcher(session, below(draw, 100 * MS)),
+            WatchTimer::Broken => self.end_watcher(session, 10 * MS + below(draw, 200 * MS)),
+            WatchTimer::AskProgress if state.watcher.is_some() => {
+                let request =
+                    WatchRequest { request_union: Some(RequestUnion::ProgressRequest(WatchProgressRequest {})) };
+                self.say_to_member(session, StreamIn::Request(Box::new(request)));
+                let again_ns = 300 * MS + below(nth(draw, self.now), 2_000 * MS);
+                self.plan_timer(session, WatchTimer::AskProgress, self.now + again_ns);
+            }
+            _ => {}
+        }
+    }
+}
