@@ -80,8 +80,8 @@ fn beside_us(name: &str) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} is not beside {}", own.display())))
 }
 
-/// The `detcd` to test: the one that the environment variable `DETCD_BIN` names, else the workspace's own, built now
-/// if need be with the profile of the running test.
+/// The `detcd` to test: the one that the environment variable `DETCD_BIN` names, else the workspace's own, with the
+/// profile of the running test. `cargo test --workspace` has built it already; otherwise it is built now.
 ///
 /// # Panics
 /// There is none and it cannot be built: no test that asks for it could go on.
@@ -94,6 +94,10 @@ fn build_detcd() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own path");
     let profile_folder = own.parent().and_then(Path::parent).expect("a test lies in target/PROFILE/deps");
     let target = profile_folder.parent().expect("a profile's folder lies in the target folder");
+    let program = profile_folder.join("detcd");
+    if is_newer_than_its_sources(&program).unwrap_or(false) {
+        return program;
+    }
     let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",
         Some(other) => other,
@@ -107,7 +111,25 @@ fn build_detcd() -> PathBuf {
         .output()
         .expect("cargo can be started");
     assert!(built.status.success(), "detcd does not build:\n{}", String::from_utf8_lossy(&built.stderr));
-    profile_folder.join("detcd")
+    program
+}
+
+/// Whether nothing that `program` is made of has changed since it was built.
+fn is_newer_than_its_sources(program: &Path) -> io::Result<bool> {
+    let built = std::fs::metadata(program)?.modified()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut open = vec![root.join("core"), root.join("shim"), root.join("Cargo.lock"), root.join("Cargo.toml")];
+    while let Some(next) = open.pop() {
+        let metadata = std::fs::metadata(&next)?;
+        if metadata.is_dir() {
+            for entry in std::fs::read_dir(&next)? {
+                open.push(entry?.path());
+            }
+        } else if metadata.modified()? > built {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The path of `name` in the folders of `PATH`.

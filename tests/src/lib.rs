@@ -5,4 +5,5 @@
 pub mod cluster;
 pub mod launch;
 pub mod load;
+pub mod recording;
 pub mod rpc;
