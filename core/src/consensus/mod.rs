@@ -539,3 +539,6 @@ fn raft_config(config: &NodeConfig, start: &Start, election_ticks: usize) -> raf
         max_committed_size_per_ready: config.append_bytes_max.max(64 << 10),
     }
 }
+
+#[cfg(test)]
+mod tests;
