@@ -253,6 +253,24 @@ fn a_leader_that_is_removed_stops_leading_at_once() {
 }
 
 #[test]
+fn a_new_leader_leaves_the_joint_configuration_that_it_finds() {
+    let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+    let joint =
+        ConfState { voters: ids(&[1, 2, 4]), voters_outgoing: ids(&[1, 2, 3]), auto_leave: true, ..conf(&[], &[]) };
+    let applied = SnapshotMeta { index: LogIndex(3), term: Term(1), conf_state: joint };
+    let hard_state = HardState { term: Term(1), vote: NodeId(0), commit: LogIndex(3) };
+    let start = Start { hard_state, base: (LogIndex(3), Term(1)), entries: Vec::new(), applied, boot: 1 };
+    let mut leader = Bench::new(Consensus::open(&config(1), start));
+    leader.lead(&[2]);
+    leader.sync();
+    leader.acknowledge(2, LogIndex(4));
+    leader.tick(1);
+    leader.sync();
+    leader.acknowledge(2, LogIndex(5));
+    assert_eq!(leader.consensus.applied().conf_state, conf(&[1, 2, 4], &[]));
+}
+
+#[test]
 #[should_panic(expected = "without voters")]
 fn a_member_without_voters_applies_no_conf_change() {
     let mut joiner = member(4, &[], &[]);
