@@ -29,6 +29,9 @@ mod recover;
 mod segment;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use crate::config::NodeConfig;
 use crate::types::{ClusterId, NodeId};
 

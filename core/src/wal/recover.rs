@@ -9,7 +9,7 @@ mod segment_reader;
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::effect::{DiskAction, FileName, HaltReason};
 use crate::input::Listing;
@@ -17,6 +17,7 @@ use crate::log::{Entry, HardState, SnapshotMeta};
 use crate::types::{LogIndex, Term};
 
 use super::marks::{MARKS_FILE_BYTES, Mark, MarksRead, marks_file, read_marks};
+use super::payload::put_header;
 use super::segment::SegmentName;
 use super::writer::{TailStart, WriterStart};
 use super::{WAL_DIR, WalConfig};
@@ -29,14 +30,15 @@ use segment_reader::{SegmentReader, Verdict};
 pub struct Recovery {
     config: WalConfig,
     leftovers: Vec<FileName>,
+    released: Vec<SegmentName>,
     segments: Vec<(SegmentName, u64)>,
-    has_marks_file: bool,
     marks: Option<MarksRead>,
     log: LogBuilder,
     stage: RecoveryStage,
     /// The read that was asked for and not yet answered.
     asked: Option<Range<u64>>,
     read_bytes: u64,
+    total_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -122,14 +124,19 @@ impl Recovery {
         let mut recovery = Recovery {
             config,
             leftovers,
+            released: Vec::new(),
             segments,
-            has_marks_file,
             marks: None,
             log: LogBuilder::default(),
             stage: RecoveryStage::Marks,
             asked: None,
             read_bytes: 0,
+            total_bytes: 0,
         };
+        if has_marks_file {
+            recovery.total_bytes = MARKS_FILE_BYTES;
+        }
+        recovery.total_bytes += recovery.segments.iter().map(|(_, size_bytes)| size_bytes).sum::<u64>();
         if !has_marks_file {
             recovery.start_segment(0);
         }
@@ -182,8 +189,7 @@ impl Recovery {
 
     /// Bytes read so far, and bytes to read at most; the end of the last segment is not read if it is empty.
     pub fn progress(&self) -> (u64, u64) {
-        let marks_bytes = if self.has_marks_file { MARKS_FILE_BYTES } else { 0 };
-        (self.read_bytes, marks_bytes + self.segments.iter().map(|(_, size_bytes)| size_bytes).sum::<u64>())
+        (self.read_bytes, self.total_bytes)
     }
 
     fn take_marks(&mut self, bytes: &Bytes) -> Result<(), HaltReason> {
@@ -200,7 +206,10 @@ impl Recovery {
     /// Segments before the first that counts were released; a crash may have kept any of them.
     fn drop_released(&mut self, first_segment: u64) {
         let released = self.segments.iter().take_while(|(name, _)| name.seq < first_segment).count();
-        self.leftovers.extend(self.segments.drain(..released).map(|(name, _)| name.file()));
+        for (name, size_bytes) in self.segments.drain(..released) {
+            self.released.push(name);
+            self.total_bytes -= size_bytes;
+        }
     }
 
     /// The segments have to follow each other without gap, from the first that counts to the durable one at least.
@@ -212,9 +221,6 @@ impl Recovery {
             }
             if name.seq < expected {
                 return Err(damaged(&name.file(), 0, "there are two segments with this number"));
-            }
-            if at > 0 && name.index < self.segments[at - 1].0.index {
-                return Err(damaged(&name.file(), 0, "its first index is before that of the segment before it"));
             }
         }
         if self.segments.last().is_none_or(|(name, _)| name.seq < mark.durable.segment) {
@@ -249,10 +255,12 @@ impl Recovery {
         Ok(())
     }
 
-    /// Without marks no node ever served from here, so there can be nothing but a header.
+    /// Without marks no node ever served from here, so there can be nothing but a header, whole or not.
     fn check_unfinished(&self, tail: &TailStart) -> Result<(), HaltReason> {
         let is_first = self.segments.len() == 1 && self.segments[0].0.seq == 0;
-        if is_first && self.log.is_untouched() && tail.torn.is_empty() {
+        let mut header = BytesMut::new();
+        put_header(&mut header, &mut 0, self.config.node_id, self.config.cluster_id, true, HardState::default());
+        if is_first && self.log.is_untouched() && tail.offset.max(tail.torn.end) <= header.len() as u64 {
             return Ok(());
         }
         Err(damaged(&marks_file(), 0, "the file with the durable marks is missing"))
@@ -273,6 +281,7 @@ impl Recovery {
         let start = WriterStart {
             boot: marks.next_boot,
             leftovers: self.leftovers,
+            released: self.released,
             segments,
             tail,
             mark: marks.newest,

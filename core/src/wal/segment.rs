@@ -12,7 +12,9 @@ use super::{NUMBER_MAX, WAL_DIR};
 pub(super) struct SegmentName {
     /// Counted up by one from 0.
     pub(super) seq: u64,
-    /// One more than the last index when the segment was begun; 0 for the first segment of all.
+    /// One more than the last index when the segment was begun; 0 for the first segment of all. Every entry at or
+    /// after it that counts is in this segment or a later one. Overwritten entries can make it smaller than that of
+    /// the segment before.
     pub(super) index: LogIndex,
 }
 

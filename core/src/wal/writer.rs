@@ -246,8 +246,8 @@ impl Writer {
     }
 
     fn wants_write(&self) -> bool {
-        let has_work = self.issued_id < self.last_id || self.stopping && !self.pending.is_empty();
-        self.is_open() && has_work && !self.next.is_cutting()
+        let is_due = self.issued_id < self.last_id || self.stopping;
+        self.is_open() && is_due && !self.pending.is_empty() && !self.next.is_cutting()
     }
 
     /// How long the next write may be, so that everything in flight stays within what recovery takes for torn.

@@ -138,7 +138,7 @@ impl SegmentReader {
         frame_bytes: usize,
         log: &mut LogBuilder,
     ) -> Result<bool, HaltReason> {
-        let is_start = self.is_first && self.records == 0;
+        let is_start = self.is_first && self.seq > 0 && self.records == 0;
         if is_start && kind == RecordKind::Crc {
             log.crc = crc;
         }

@@ -24,9 +24,9 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Goes on from a mark that is durable.
-    pub(super) fn after(newest: Mark) -> Marks {
-        Marks { newest, ..Marks::default() }
+    /// Goes on from the newest mark; what it released goes when the next one is durable.
+    pub(super) fn after(newest: Mark, released: Vec<SegmentName>) -> Marks {
+        Marks { newest, released: released.into(), ..Marks::default() }
     }
 
     pub(super) fn is_writing(&self) -> bool {

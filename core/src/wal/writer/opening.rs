@@ -33,6 +33,8 @@ pub struct WriterStart {
     pub(in super::super) boot: u64,
     /// Files to remove before anything else.
     pub(in super::super) leftovers: Vec<FileName>,
+    /// Segments that the newest mark says are released; they go once that mark is known to be durable.
+    pub(in super::super) released: Vec<SegmentName>,
     /// The segments that count, oldest first; none if the log is to be created.
     pub(in super::super) segments: Vec<SegmentName>,
     /// The end of the last segment.
@@ -104,7 +106,7 @@ impl Writer {
             segments: start.segments.into(),
             current: Current { size_bytes: start.tail.size_bytes, offset: start.tail.offset, crc: start.tail.crc },
             next: NextSegment::default(),
-            marks: Marks::after(start.mark),
+            marks: Marks::after(start.mark, start.released),
             appended_state: start.hard_state,
             written_state: start.hard_state,
             last_index: start.last_index,

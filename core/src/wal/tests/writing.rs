@@ -1,0 +1,329 @@
+//! The writer: group commit, completions in any order, segments, room, errors.
+
+use super::*;
+use crate::input::DiskError;
+use crate::log::HardState;
+use crate::wal::WriteId;
+
+fn state(term: u64, vote: u64, commit: u64) -> HardState {
+    HardState { term: Term(term), vote: NodeId(vote), commit: LogIndex(commit) }
+}
+
+fn is_sync(action: &DiskAction) -> bool {
+    matches!(action, DiskAction::Sync { .. })
+}
+
+/// The operations on the log's segments under way.
+fn log_ops(life: &Life) -> Vec<&DiskAction> {
+    let is_log = |action: &&DiskAction| match action {
+        DiskAction::Append { file, .. } | DiskAction::Sync { file } => file.ends_with(".wal"),
+        _ => false,
+    };
+    life.outstanding.iter().map(|(_, _, action)| action).filter(is_log).collect()
+}
+
+#[test]
+fn appends_between_two_flushes_share_one_write_and_one_sync() {
+    let mut life = Life::fresh(&small_config());
+    let first = life.writer.append(&[entry(1, 1, b"a")], Some(state(1, 1, 0)), None);
+    let second = life.writer.append(&[entry(1, 2, b"b")], None, None);
+    assert!(first < second);
+    life.writer.flush(&mut life.queue);
+    life.issue();
+    assert_eq!(log_ops(&life).len(), 2);
+    let written = life.complete(0);
+    assert_eq!(written.durable, None, "written is not durable");
+    let synced = life.complete(0);
+    assert_eq!(synced.durable, Some(second));
+    assert_eq!(life.writer.durable(), second);
+}
+
+#[test]
+fn no_more_writes_are_in_flight_than_allowed() {
+    let mut life = Life::fresh(&small_config());
+    for index in 1..=3 {
+        life.writer.append(&[entry(1, index, b"x")], None, None);
+        life.writer.flush(&mut life.queue);
+    }
+    life.issue();
+    assert_eq!(log_ops(&life).len(), 4, "two writes and their syncs");
+    life.settle();
+    assert_eq!(life.writer.durable(), WriteId(3));
+}
+
+#[test]
+fn a_later_sync_makes_the_earlier_write_durable_and_the_earlier_sync_adds_nothing() {
+    let mut life = Life::fresh(&small_config());
+    for index in 1..=2 {
+        life.writer.append(&[entry(1, index, b"x")], None, None);
+        life.writer.flush(&mut life.queue);
+    }
+    life.issue();
+    assert!(is_sync(&life.outstanding[3].2));
+    assert_eq!(life.complete(3).durable, Some(WriteId(2)));
+    assert_eq!(life.complete(1).durable, None);
+    assert_eq!(life.complete(0).durable, None);
+    assert_eq!(life.complete(0).durable, None);
+}
+
+#[test]
+fn a_commit_index_alone_waits_for_the_next_write_and_nobody_waits_for_it() {
+    let mut life = Life::fresh(&small_config());
+    let write = life.writer.append(&[entry(1, 1, b"x")], Some(state(1, 1, 0)), None);
+    life.settle();
+    assert_eq!(life.writer.append(&[], Some(state(1, 1, 1)), None), write);
+    assert_eq!(life.writer.append(&[], Some(state(1, 1, 1)), None), write, "the same again is nothing");
+    life.settle();
+    assert!(life.writer.pending_bytes() > 0);
+    life.append(&[entry(1, 2, b"y")]);
+    assert_eq!(life.writer.pending_bytes(), 0);
+    let recovered = recover(&small_config(), &mut life.disk).unwrap();
+    assert_eq!(recovered.hard_state, state(1, 1, 1));
+}
+
+#[test]
+fn a_changed_vote_alone_is_synced() {
+    let mut life = Life::fresh(&small_config());
+    let before = life.writer.durable();
+    let write = life.writer.append(&[], Some(state(2, 1, 0)), None);
+    assert!(write > before);
+    life.settle();
+    assert_eq!(life.writer.durable(), write);
+    life.disk.lose_power(&mut Draw::new(1));
+    assert_eq!(recover(&small_config(), &mut life.disk).unwrap().hard_state, state(2, 1, 0));
+}
+
+#[test]
+fn a_stop_makes_everything_durable_and_marks_it() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.append(&[entry(1, 1, b"x")]);
+    life.writer.append(&[], Some(state(1, 1, 1)), None);
+    let mut disk = life.stop();
+    disk.lose_power(&mut Draw::new(1));
+    let recovered = recover(&config, &mut disk).unwrap();
+    assert_eq!(recovered.hard_state.commit, LogIndex(1));
+    assert_eq!(recovered.start.mark.durable.offset, recovered.start.tail.offset);
+}
+
+#[test]
+fn every_life_has_another_boot() {
+    let config = small_config();
+    let mut disk = Life::fresh(&config).stop();
+    for boot in 2..6 {
+        let (mut life, recovered) = Life::begin(&config, disk).unwrap();
+        assert_eq!((recovered.boot, life.writer.boot()), (boot, boot));
+        assert!(!life.writer.is_open(), "the boot is not durable yet");
+        life.settle();
+        assert!(life.writer.is_open());
+        life.disk.lose_power(&mut Draw::new(boot));
+        disk = life.disk;
+    }
+}
+
+#[test]
+fn appends_before_the_log_is_open_are_kept() {
+    let config = small_config();
+    let (mut life, _) = Life::begin(&config, ModelDisk::default()).unwrap();
+    let write = life.writer.append(&[entry(1, 1, b"early")], None, None);
+    life.settle();
+    assert_eq!(life.writer.durable(), write);
+}
+
+#[test]
+fn segments_are_cut_and_named_by_the_next_index() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    for index in 1..=30 {
+        life.append(&[entry(1, index, &[7; 200])]);
+    }
+    let segments = life.segments();
+    assert_eq!(segments.len(), 4);
+    assert_eq!(segments[1], "member/wal/0000000000000001-0000000000000009.wal");
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!(recovered.entries.len(), 30);
+    assert_eq!(recovered.cut, None);
+}
+
+#[test]
+fn a_record_longer_than_a_segment_gets_a_segment_of_its_size() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.append(&[entry(1, 1, &[1; 100]), entry(1, 2, &[2; 5000]), entry(1, 3, &[3; 100])]);
+    assert_eq!(life.writer.durable(), WriteId(1));
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!(recovered.entries[1].data.len(), 5000);
+    assert_eq!(recovered.entries.len(), 3);
+}
+
+#[test]
+fn released_segments_go_oldest_first_and_the_one_with_the_index_stays() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    for index in 1..=30 {
+        life.append(&[entry(1, index, &[7; 200])]);
+    }
+    let before = life.segments();
+    life.writer.append(&[], Some(state(1, 1, 20)), Some(mark(1, 20)));
+    life.settle();
+    life.writer.release_before(LogIndex(20), &mut life.queue);
+    life.settle();
+    assert_eq!(life.segments(), before[2..], "index 20 is in the third segment, which begins with 17");
+    assert_eq!(life.disk.content(&before[1]), Vec::<u8>::new());
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!((recovered.first_index, recovered.last_index()), (LogIndex(17), LogIndex(30)));
+    assert!(recovered.continues_from(LogIndex(20), Term(1)));
+    assert!(!recovered.continues_from(LogIndex(20), Term(2)));
+    assert!(!recovered.continues_from(LogIndex(15), Term(1)));
+    assert_eq!(recovered.entries_after(LogIndex(20))[0].index, LogIndex(21));
+    assert_eq!(recovered.marks, [mark(1, 20)]);
+}
+
+#[test]
+fn removals_that_a_crash_undoes_are_made_again() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    for index in 1..=30 {
+        life.append(&[entry(1, index, &[7; 200])]);
+    }
+    let before = life.segments();
+    let kept = life.disk.content(&before[0]);
+    life.writer.release_before(LogIndex(20), &mut life.queue);
+    life.settle();
+    life.disk.put(&before[0], kept);
+    let (mut life, recovered) = Life::begin(&config, life.disk).unwrap();
+    assert_eq!(recovered.first_index, LogIndex(17));
+    life.settle();
+    assert!(life.disk.content(&before[0]).is_empty());
+}
+
+#[test]
+fn a_checkpoint_of_a_leader_replaces_the_log() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.append(&[entry(1, 1, b"a"), entry(1, 2, b"b")]);
+    life.writer.append(&[], Some(state(3, 0, 90)), Some(mark(3, 90)));
+    life.append(&[entry(3, 91, b"c")]);
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!(recovered.first_index, LogIndex(91));
+    assert_eq!(recovered.entries, [entry(3, 91, b"c")]);
+    assert!(recovered.continues_from(LogIndex(90), Term(3)));
+
+    life.writer.append(&[], None, Some(mark(4, 91)));
+    life.settle();
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!(recovered.entries, [], "the entry at 91 was another one");
+    assert_eq!(recovered.first_index, LogIndex(92));
+    assert_eq!(recovered.hard_state, state(4, 0, 91), "term and commit index are those that the mark proves");
+}
+
+#[test]
+fn overwritten_entries_are_gone() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.append(&[entry(1, 1, b"a"), entry(1, 2, b"b"), entry(1, 3, b"c")]);
+    life.append(&[entry(2, 2, b"d")]);
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!(recovered.entries, [entry(1, 1, b"a"), entry(2, 2, b"d")]);
+    assert_eq!(recovered.hard_state.term, Term(2));
+}
+
+#[test]
+fn a_full_disk_is_survived() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.disk.is_full = true;
+    let mut index = 0;
+    while life.writer.has_room() {
+        index += 1;
+        life.append(&[entry(1, index, &[7; 150])]);
+        assert!(index < 100, "the disk never gets full");
+    }
+    let durable = life.writer.durable();
+    for _ in 0..20 {
+        index += 1;
+        life.append(&[entry(1, index, &[7; 150])]);
+    }
+    assert!(life.writer.durable() < WriteId(index), "what does not fit is not durable");
+    assert!(life.writer.durable() >= durable, "the reserve is still used");
+    life.writer.retry_allocate(&mut life.queue);
+    life.settle();
+    assert!(!life.writer.has_room());
+    life.disk.is_full = false;
+    life.writer.retry_allocate(&mut life.queue);
+    life.settle();
+    assert!(life.writer.has_room());
+    assert_eq!(life.writer.durable(), WriteId(index));
+    assert_eq!(recover(&config, &mut life.disk).unwrap().entries.len() as u64, index);
+}
+
+#[test]
+fn a_full_disk_delays_creation_and_can_be_stopped() {
+    let config = small_config();
+    let full = ModelDisk::full();
+    let (mut life, _) = Life::begin(&config, full).unwrap();
+    life.settle();
+    assert!(!life.writer.is_open() && !life.writer.has_room());
+    life.writer.retry_allocate(&mut life.queue);
+    life.settle();
+    assert!(!life.writer.is_open());
+    life.disk.is_full = false;
+    life.writer.retry_allocate(&mut life.queue);
+    life.settle();
+    assert!(life.writer.is_open() && life.writer.has_room());
+
+    let full = ModelDisk::full();
+    let (life, _) = Life::begin(&config, full).unwrap();
+    life.stop();
+}
+
+#[test]
+fn a_stop_on_a_full_disk_ends() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.disk.is_full = true;
+    for index in 1..30 {
+        life.append(&[entry(1, index, &[7; 150])]);
+    }
+    let durable = life.writer.durable();
+    let mut disk = life.stop();
+    assert_eq!(recover(&config, &mut disk).unwrap().entries.len() as u64, durable.0);
+}
+
+#[test]
+fn a_failed_write_or_sync_is_a_reason_to_halt_that_names_file_and_operation() {
+    for (at, what) in [(0, "write"), (1, "sync")] {
+        let mut life = Life::fresh(&small_config());
+        life.writer.append(&[entry(1, 1, b"x")], None, None);
+        life.writer.flush(&mut life.queue);
+        life.issue();
+        let (_, op, _) = life.outstanding[at];
+        let failed = Err(DiskError::Io("input/output error".to_owned()));
+        let halt = life.writer.on_disk_done(op, &failed, &mut life.queue).unwrap_err();
+        let what = format!("{what} member/wal/0000000000000000-0000000000000000.wal");
+        assert_eq!(halt, HaltReason::Disk { what, error: "input/output error".to_owned() });
+    }
+}
+
+#[test]
+fn completions_of_others_are_let_pass() {
+    let mut life = Life::fresh(&small_config());
+    let progress = life.writer.on_disk_done(DiskOp(9999), &Ok(DiskReply::Done), &mut life.queue);
+    assert_eq!(progress, Ok(Progress { ours: false, durable: None }));
+}
+
+#[test]
+fn marks_follow_the_log_by_themselves_and_on_request() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.append(&[entry(1, 1, &[7; 100])]);
+    let marked = |life: &mut Life| recover(&config, &mut life.disk).unwrap().start.mark.durable;
+    assert_eq!(marked(&mut life).last_index, LogIndex(0), "the interval is not over");
+    life.writer.write_mark(&mut life.queue);
+    life.settle();
+    assert_eq!(marked(&mut life).last_index, LogIndex(1));
+    for index in 2..9 {
+        life.append(&[entry(1, index, &[7; 100])]);
+    }
+    assert!(marked(&mut life).last_index > LogIndex(4), "the interval was over");
+}
