@@ -1,6 +1,5 @@
 //! From bytes, which may be anything, to a state.
 
-use bytes::Bytes;
 use prost::Message;
 
 use super::codec::Decoder;
@@ -11,8 +10,8 @@ use crate::proto::etcdserverpb as pb;
 use crate::state_machine::StateMachine;
 use crate::state_machine::lease::{LEASE_TTL_MAX_S, Leases};
 use crate::state_machine::members::Members;
-use crate::state_machine::mvcc::{Mvcc, VersionKey};
-use crate::state_machine::record::{Position, Record};
+use crate::state_machine::mvcc::Mvcc;
+use crate::state_machine::record::{Contents, Position};
 use crate::state_machine::store::Store;
 use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 
@@ -58,8 +57,7 @@ struct Progress {
     store: Store,
     section: ChunkKind,
     last_lease: Option<LeaseId>,
-    last_live: Option<Bytes>,
-    last_version: Option<VersionKey>,
+    last_record: Option<Position>,
 }
 
 impl SnapshotLoader {
@@ -120,14 +118,8 @@ impl SnapshotLoader {
     fn chunk(&mut self, payload: &[u8]) -> Result<(), SnapshotError> {
         let Some(progress) = &mut self.progress else {
             let (header, store) = decode_header(payload).ok_or(SnapshotError::NotASnapshot)?;
-            self.progress = Some(Progress {
-                header,
-                store,
-                section: ChunkKind::Header,
-                last_lease: None,
-                last_live: None,
-                last_version: None,
-            });
+            self.progress =
+                Some(Progress { header, store, section: ChunkKind::Header, last_lease: None, last_record: None });
             return Ok(());
         };
         let mut decoder = Decoder::new(payload);
@@ -138,7 +130,7 @@ impl SnapshotLoader {
         progress.section = section;
         let loaded = match section {
             ChunkKind::Leases => progress.leases(decoder),
-            ChunkKind::Live | ChunkKind::History => progress.records(decoder, section == ChunkKind::Live),
+            ChunkKind::Records => progress.records(decoder),
             ChunkKind::Trailer => return progress.trailer(decoder),
             ChunkKind::Header => unreachable!("nothing follows into the header"),
         };
@@ -180,53 +172,54 @@ impl Progress {
         Some(())
     }
 
-    fn records(&mut self, mut decoder: Decoder<'_>, live: bool) -> Option<()> {
+    fn records(&mut self, mut decoder: Decoder<'_>) -> Option<()> {
         while !decoder.is_empty() {
             let record = decode_record(&mut decoder)?;
-            self.is_plausible(&record, live).then_some(())?;
-            if live {
-                if self.last_live.as_ref().is_some_and(|last| *last >= record.key) {
-                    return None;
-                }
-                self.last_live = Some(record.key.clone());
-                if record.lease != 0 {
-                    self.store.leases.get(LeaseId(record.lease))?;
-                    self.store.leases.attach(&record.key, 0, record.lease);
-                }
-            } else {
-                let version = VersionKey::of(&record);
-                if self.last_version.as_ref().is_some_and(|last| *last >= version) {
-                    return None;
-                }
-                self.last_version = Some(version);
+            if self.last_record.is_some_and(|last| last >= record.at) || !self.is_plausible(&record) {
+                return None;
             }
-            self.store.mvcc.restore(record, live);
+            self.last_record = Some(record.at);
+            self.store.mvcc.restore(record);
         }
         Some(())
     }
 
-    fn is_plausible(&self, record: &Record, live: bool) -> bool {
+    fn is_plausible(&self, record: &Contents) -> bool {
         let revision = record.at.revision;
         let dated = revision > 1 && revision <= self.store.mvcc.revision() && record.at.sub < u32::MAX;
         let numbered = if record.is_tombstone() {
-            !live && record.create_revision == 0 && record.lease == 0 && record.value.is_empty()
+            record.create_revision == 0 && record.lease == 0 && record.value.is_empty()
         } else {
-            record.version > 0 && record.create_revision > 1 && record.create_revision <= revision
+            (1..i64::MAX).contains(&record.version) && record.create_revision > 1 && record.create_revision <= revision
         };
         dated && numbered && !record.key.is_empty()
+    }
+
+    /// Hangs the keys on their leases; false if one of these does not exist.
+    fn attach(&mut self) -> bool {
+        let Store { mvcc, leases, .. } = &mut self.store;
+        mvcc.live().filter(|record| record.lease != 0).all(|record| {
+            let exists = leases.get(LeaseId(record.lease)).is_some();
+            if exists {
+                leases.attach(&record.key, 0, record.lease);
+            }
+            exists
+        })
     }
 
     fn trailer(&mut self, mut decoder: Decoder<'_>) -> Result<(), SnapshotError> {
         let inconsistent = |what| SnapshotError::Inconsistent { what };
         let mut total = || decoder.u64().ok_or(inconsistent("the trailer is too short"));
-        let totals = [total()?, total()?, total()?];
+        let totals = [total()?, total()?];
         let digest = decoder.u128().map(Digest).ok_or(inconsistent("the trailer is too short"))?;
         if !decoder.is_empty() {
             return Err(inconsistent("the trailer is too long"));
         }
-        let (live, history) = self.store.mvcc.lens();
-        if totals != [self.store.leases.len() as u64, live as u64, history as u64] {
+        if totals != [self.store.leases.len() as u64, self.store.mvcc.len() as u64] {
             return Err(inconsistent("the totals differ"));
+        }
+        if !self.attach() {
+            return Err(inconsistent("a key hangs on a lease that does not exist"));
         }
         if digest != self.store.digest() {
             return Err(inconsistent("the digest of the state differs"));
@@ -236,9 +229,7 @@ impl Progress {
 }
 
 fn section_of(kind: u8) -> Option<ChunkKind> {
-    [ChunkKind::Leases, ChunkKind::Live, ChunkKind::History, ChunkKind::Trailer]
-        .into_iter()
-        .find(|section| *section as u8 == kind)
+    [ChunkKind::Leases, ChunkKind::Records, ChunkKind::Trailer].into_iter().find(|section| *section as u8 == kind)
 }
 
 /// A chunk that is all there.
@@ -318,12 +309,12 @@ fn decode_members(decoder: &mut Decoder<'_>) -> Option<Members> {
     Some(members)
 }
 
-fn decode_record(decoder: &mut Decoder<'_>) -> Option<Record> {
+fn decode_record(decoder: &mut Decoder<'_>) -> Option<Contents> {
     let at = Position { revision: decoder.i64()?, sub: decoder.u32()? };
     let create_revision = decoder.i64()?;
     let version = decoder.i64()?;
     let lease = decoder.i64()?;
     let key = decoder.owned()?;
     let value = decoder.owned()?;
-    Some(Record::new(key, value, at, create_revision, version, lease))
+    Some(Contents { key, value, at, create_revision, version, lease })
 }

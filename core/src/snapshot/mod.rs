@@ -3,7 +3,7 @@
 //! ```text
 //! chunk   := length u32 | number u64 | payload | crc32c u32      length of the payload; all numbers little-endian
 //! payload := kind u8 | body                                      the checksum covers everything before it
-//! kinds   := 1 header, once, first | 2 leases | 3 live records | 4 superseded records | 5 trailer, once, last
+//! kinds   := 1 header, once, first | 2 leases | 3 records | 4 trailer, once, last
 //! ```
 //!
 //! Sections come in this order, each sorted, so that equal states give equal bytes. The trailer holds the totals and
@@ -39,9 +39,8 @@ const MAGIC: &[u8; 8] = b"detcdck1";
 enum ChunkKind {
     Header = 1,
     Leases = 2,
-    Live = 3,
-    History = 4,
-    Trailer = 5,
+    Records = 3,
+    Trailer = 4,
 }
 
 /// Why some bytes are no snapshot. Nothing was loaded.

@@ -7,8 +7,7 @@ use super::codec::Encoder;
 use super::{CHUNK_HEAD_BYTES, CHUNK_TAIL_BYTES, ChunkKind, MAGIC, PAYLOAD_BYTES_MAX};
 use crate::log::SnapshotMeta;
 use crate::state_machine::StoreView;
-use crate::state_machine::mvcc::VersionKey;
-use crate::state_machine::record::Record;
+use crate::state_machine::record::{Position, Record};
 use crate::types::{ClusterId, LeaseId, NodeId};
 
 /// Where the writer stands: what comes next, after what.
@@ -16,8 +15,7 @@ use crate::types::{ClusterId, LeaseId, NodeId};
 enum Next {
     Header,
     Leases(Option<LeaseId>),
-    Live(Option<Bytes>),
-    History(Option<VersionKey>),
+    Records(Option<Position>),
     Trailer,
     Nothing,
 }
@@ -52,8 +50,7 @@ impl SnapshotWriter {
         match std::mem::replace(&mut self.next, Next::Nothing) {
             Next::Header => self.header(&mut chunk),
             Next::Leases(after) => self.leases(&mut chunk, after, about_bytes),
-            Next::Live(after) => self.live(&mut chunk, after.as_ref(), about_bytes),
-            Next::History(after) => self.history(&mut chunk, after.as_ref(), about_bytes),
+            Next::Records(after) => self.records(&mut chunk, after, about_bytes),
             Next::Trailer => self.trailer(&mut chunk),
             Next::Nothing => return None,
         }
@@ -91,8 +88,8 @@ impl SnapshotWriter {
 
     fn leases(&mut self, chunk: &mut Encoder, after: Option<LeaseId>, about_bytes: usize) {
         chunk.u8(ChunkKind::Leases as u8);
-        self.next = Next::Live(None);
-        // The keys of a lease are not written: they are those whose records name it.
+        self.next = Next::Records(None);
+        // The keys of a lease are not written: they are those whose newest records name it.
         for (id, lease) in self.view.store.leases.after(after) {
             chunk.i64(id.0);
             chunk.i64(lease.ttl_s);
@@ -103,36 +100,22 @@ impl SnapshotWriter {
         }
     }
 
-    fn live(&mut self, chunk: &mut Encoder, after: Option<&Bytes>, about_bytes: usize) {
-        chunk.u8(ChunkKind::Live as u8);
-        self.next = Next::History(None);
-        for record in self.view.store.mvcc.live_after(after) {
-            encode_record(chunk, record);
-            if chunk.bytes.len() >= about_bytes {
-                self.next = Next::Live(Some(record.key.clone()));
-                return;
-            }
-        }
-    }
-
-    fn history(&mut self, chunk: &mut Encoder, after: Option<&VersionKey>, about_bytes: usize) {
-        chunk.u8(ChunkKind::History as u8);
+    fn records(&mut self, chunk: &mut Encoder, after: Option<Position>, about_bytes: usize) {
+        chunk.u8(ChunkKind::Records as u8);
         self.next = Next::Trailer;
-        for record in self.view.store.mvcc.history_after(after) {
+        for record in self.view.store.mvcc.records_after(after) {
             encode_record(chunk, record);
             if chunk.bytes.len() >= about_bytes {
-                self.next = Next::History(Some(VersionKey::of(record)));
+                self.next = Next::Records(Some(record.at));
                 return;
             }
         }
     }
 
     fn trailer(&mut self, chunk: &mut Encoder) {
-        let (live, history) = self.view.store.mvcc.lens();
         chunk.u8(ChunkKind::Trailer as u8);
         chunk.u64(self.view.store.leases.len() as u64);
-        chunk.u64(live as u64);
-        chunk.u64(history as u64);
+        chunk.u64(self.view.store.mvcc.len() as u64);
         chunk.u128(self.view.digest().0);
     }
 }

@@ -1,7 +1,8 @@
 //! The versions of all keys, on persistent maps.
 //!
-//! A record is in `live` while it is its key's newest and no deletion, else in `history`; it is in `events` too until
-//! the sweep has passed it. Loading that only inserts therefore never touches `history`.
+//! All records are in `records`, in the order in which they were written, which is the order of events, too. The newest
+//! record of each key is also in `live`, or in `deleted` if it is a deletion; from there older ones are reached by
+//! their lineage, in few hops however many there are.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use im::OrdMap;
 
 use super::key_range::KeyRange;
-use super::record::{Position, Record};
+use super::record::{Contents, Lineage, Position, Record};
 use crate::api::Status;
 use crate::digest::Digest;
 use crate::types::Revision;
@@ -20,13 +21,6 @@ const SWEEP_RECORDS_PER_ENTRY: usize = 16;
 
 /// What [`Mvcc::compacted`] is before the first compaction, as in etcd: it lets a transaction read at −1.
 const NEVER_COMPACTED: Revision = -1;
-
-/// The key of a superseded version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct VersionKey {
-    pub(crate) key: Bytes,
-    pub(crate) at: Position,
-}
 
 /// At which revision to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +35,8 @@ pub(crate) enum ReadAt {
 #[derive(Clone, Debug)]
 pub(crate) struct Mvcc {
     live: OrdMap<Bytes, Arc<Record>>,
-    history: OrdMap<VersionKey, Arc<Record>>,
-    events: OrdMap<Position, Arc<Record>>,
+    deleted: OrdMap<Bytes, Arc<Record>>,
+    records: OrdMap<Position, Arc<Record>>,
     /// Its own field, never inferred from records: the newest ones may be compacted away (zoo, row 20).
     revision: Revision,
     /// How many records the transaction in progress has written.
@@ -61,8 +55,8 @@ impl Default for Mvcc {
     fn default() -> Mvcc {
         Mvcc {
             live: OrdMap::new(),
-            history: OrdMap::new(),
-            events: OrdMap::new(),
+            deleted: OrdMap::new(),
+            records: OrdMap::new(),
             revision: 1,
             written: 0,
             compacted: NEVER_COMPACTED,
@@ -81,38 +75,79 @@ impl Mvcc {
     /// none, all members take an empty value and no lease.
     pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Arc<Record>> {
         let at = self.next_position();
+        let former = self.live.get(key).cloned();
         // Records own their bytes: a slice of a request would keep the whole buffer that it came in alive.
-        let copied = value.map(|value| Bytes::copy_from_slice(value));
-        let (record, previous) = match self.live.get_mut(key) {
-            Some(slot) => {
-                let record = Arc::new(Record::new(
-                    slot.key.clone(),
-                    copied.unwrap_or_else(|| slot.value.clone()),
-                    at,
-                    slot.create_revision,
-                    slot.version + 1,
-                    lease.unwrap_or(slot.lease),
-                ));
-                let previous = std::mem::replace(slot, record.clone());
-                (record, Some(previous))
-            }
-            None => {
-                let key = Bytes::copy_from_slice(key);
-                let (value, lease) = (copied.unwrap_or_default(), lease.unwrap_or(0));
-                let record = Arc::new(Record::new(key, value, at, at.revision, 1, lease));
-                self.live.insert(record.key.clone(), record.clone());
-                (record, None)
-            }
+        let value = match (value, &former) {
+            (Some(value), _) => Bytes::copy_from_slice(value),
+            (None, Some(former)) => former.value.clone(),
+            (None, None) => Bytes::new(),
         };
-        self.stored_bytes += record.logical_bytes();
-        self.live_bytes += record.logical_bytes();
-        if let Some(previous) = &previous {
-            self.live_bytes -= previous.logical_bytes();
-            self.history.insert(VersionKey::of(previous), previous.clone());
-        }
+        let contents = match &former {
+            Some(former) => Contents {
+                key: former.key.clone(),
+                value,
+                at,
+                create_revision: former.create_revision,
+                version: former.version + 1,
+                lease: lease.unwrap_or(former.lease),
+            },
+            None => Contents {
+                key: Bytes::copy_from_slice(key),
+                value,
+                at,
+                create_revision: at.revision,
+                version: 1,
+                lease: lease.unwrap_or(0),
+            },
+        };
+        self.append(contents, former.as_ref());
+        former
+    }
+
+    /// Adds a record at the end, as the newest of its key; `former` is the live one so far.
+    fn append(&mut self, contents: Contents, former: Option<&Arc<Record>>) {
+        let (at, key) = (contents.at, contents.key.clone());
+        let buried = if former.is_none() && !self.deleted.is_empty() { self.deleted.get(&key).cloned() } else { None };
+        let lineage = former.or(buried.as_ref()).map_or(Lineage::default(), |previous| self.lineage_after(previous));
+        let record = Arc::new(Record::new(contents, lineage));
         self.contents = self.contents.with(record.digest());
-        self.events.insert(at, record);
-        previous
+        self.stored_bytes += record.logical_bytes();
+        self.live_bytes -= former.map_or(0, |former| former.logical_bytes());
+        if record.is_tombstone() {
+            if former.is_some() {
+                self.live.remove(&key);
+            }
+            self.deleted.insert(key, record.clone());
+        } else {
+            self.live_bytes += record.logical_bytes();
+            if buried.is_some() {
+                self.deleted.remove(&key);
+            }
+            match self.live.get_mut(&key) {
+                Some(newest) => *newest = record.clone(),
+                None => {
+                    self.live.insert(key, record.clone());
+                }
+            }
+        }
+        self.records.insert(at, record);
+    }
+
+    /// The lineage of a record that follows `previous`. The record of depth d jumps to the one whose depth is d without
+    /// its lowest bit, which is reached over the jumps of `previous`; on average that is one hop.
+    fn lineage_after(&self, previous: &Arc<Record>) -> Lineage {
+        let depth = previous.lineage().depth.saturating_add(1);
+        let target = depth & (depth - 1);
+        let mut jump = previous.at;
+        let mut node = previous;
+        while node.lineage().depth > target {
+            jump = node.lineage().jump;
+            match self.records.get(&jump) {
+                Some(record) => node = record,
+                None => break,
+            }
+        }
+        Lineage { depth, previous: previous.at, jump }
     }
 
     /// Deletes all keys in `range`, in byte order, and returns their last versions.
@@ -136,15 +171,8 @@ impl Mvcc {
     }
 
     fn delete(&mut self, record: &Arc<Record>) {
-        let tombstone = Arc::new(Record::tombstone(record.key.clone(), self.next_position()));
-        let removed = self.live.remove(&record.key);
-        assert!(removed.is_some(), "only a live key is deleted");
-        self.live_bytes -= record.logical_bytes();
-        self.stored_bytes += tombstone.logical_bytes();
-        self.history.insert(VersionKey::of(record), record.clone());
-        self.history.insert(VersionKey::of(&tombstone), tombstone.clone());
-        self.contents = self.contents.with(tombstone.digest());
-        self.events.insert(tombstone.at, tombstone);
+        let at = self.next_position();
+        self.append(Contents::tombstone(record.key.clone(), at), Some(record));
     }
 
     fn next_position(&mut self) -> Position {
@@ -176,7 +204,7 @@ impl Mvcc {
             return Err(Status::FutureRevision);
         }
         // What the last compaction kept because it stood exactly at its revision is now to be looked at again.
-        self.sweep_next = self.sweep_next.min(self.events_floor());
+        self.sweep_next = self.sweep_next.min(Position::first_of(self.compacted.max(0)));
         self.compacted = revision;
         Ok(())
     }
@@ -187,7 +215,7 @@ impl Mvcc {
             if !self.is_sweeping() {
                 return;
             }
-            match self.events.get_next(&self.sweep_next).map(|(at, record)| (*at, record.clone())) {
+            match self.records.get_next(&self.sweep_next).map(|(at, record)| (*at, record.clone())) {
                 Some((at, record)) if at.revision <= self.compacted => {
                     self.sweep_record(&record);
                     self.sweep_next = at.next();
@@ -202,28 +230,28 @@ impl Mvcc {
         self.sweep_next.revision <= self.compacted
     }
 
-    /// Every version goes when its successor is swept: so each has at most one predecessor left, and the cost of
-    /// compaction is bounded by what was written. What stands exactly at the compacted revision, also a deletion, stays
-    /// watchable (zoo, rows 21 and 22).
+    /// Every record goes when its successor is swept: so the cost of compaction is bounded by what was written, not by
+    /// what is stored. What stands exactly at the compacted revision, also a deletion, stays watchable (zoo, rows 21
+    /// and 22).
     fn sweep_record(&mut self, record: &Record) {
-        let before = VersionKey::of(record);
-        let after_first = VersionKey { key: record.key.clone(), at: Position::default() };
-        let predecessor = self.history.range(after_first..before.clone()).next_back().map(|(at, _)| at.clone());
-        if let Some(predecessor) = predecessor.filter(|predecessor| predecessor.at.revision < self.compacted) {
-            self.forget(&predecessor);
+        let previous = record.lineage().previous;
+        if previous.revision < self.compacted {
+            self.forget(previous);
         }
-        if record.at.revision < self.compacted {
-            self.events.remove(&record.at);
-            if record.is_tombstone() {
-                self.forget(&before);
+        if record.is_tombstone() && record.at.revision < self.compacted {
+            self.forget(record.at);
+            if self.deleted.get(&record.key).is_some_and(|newest| newest.at == record.at) {
+                self.deleted.remove(&record.key);
             }
         }
     }
 
-    fn forget(&mut self, version: &VersionKey) {
-        let record = self.history.remove(version).expect("a version that is swept is still there");
-        self.contents = self.contents.without(record.digest());
-        self.stored_bytes -= record.logical_bytes();
+    /// Removes a record, if it is still there.
+    fn forget(&mut self, at: Position) {
+        if let Some(record) = self.records.remove(&at) {
+            self.contents = self.contents.without(record.digest());
+            self.stored_bytes -= record.logical_bytes();
+        }
     }
 }
 
@@ -254,28 +282,26 @@ impl Mvcc {
         self.sweep_next
     }
 
-    /// No event before this is left.
-    pub(crate) fn events_floor(&self) -> Position {
-        self.sweep_next.min(Position::first_of(self.compacted.max(0)))
-    }
-
     /// The key's record at a revision, unless it does not exist there.
     pub(crate) fn get(&self, key: &Bytes, at: ReadAt) -> Option<&Arc<Record>> {
         let revision = match at {
             ReadAt::Latest => return self.live.get(key),
             ReadAt::Revision(revision) => revision,
         };
-        match self.live.get(key) {
-            Some(record) if record.at.revision <= revision => Some(record),
-            _ => self.superseded(key, revision),
-        }
+        let newest = self.live.get(key).or_else(|| self.deleted.get(key))?;
+        self.as_of(newest, revision)
     }
 
-    /// The newest record of `key` in the history that is no newer than `revision`, unless that is a deletion.
-    fn superseded(&self, key: &Bytes, revision: Revision) -> Option<&Arc<Record>> {
-        let newest = VersionKey { key: key.clone(), at: Position::last_of(revision) };
-        let (version, record) = self.history.get_prev(&newest)?;
-        (version.key == *key && !record.is_tombstone()).then_some(record)
+    /// What the key of `newest`, its newest record, had at a revision that is not compacted.
+    fn as_of<'a>(&'a self, newest: &'a Arc<Record>, revision: Revision) -> Option<&'a Arc<Record>> {
+        assert!(revision >= self.compacted, "what is compacted is not asked for: checked before");
+        let mut record = newest;
+        while record.at.revision > revision {
+            // What is newer than `revision` is there. What is not may have been swept, and did not exist then.
+            let Lineage { previous, jump, .. } = record.lineage();
+            record = self.records.get(if jump.revision > revision { &jump } else { &previous })?;
+        }
+        (!record.is_tombstone()).then_some(record)
     }
 
     /// Calls `each` for every key in `range` that exists at a revision, in byte order, until it returns false.
@@ -301,41 +327,22 @@ impl Mvcc {
         }
     }
 
-    /// Walks live keys and superseded keys side by side, so that each key comes once and in order.
+    /// Walks live and deleted keys side by side, so that they come in order.
     fn visit_past<'a>(&'a self, range: &KeyRange, revision: Revision, mut each: impl FnMut(&'a Arc<Record>) -> bool) {
-        let mut live = self.live.range::<_, [u8]>(range.bounds()).map(|(_, record)| record).peekable();
-        let mut old = self.next_superseded_key(range, range.start(), true);
+        let mut live = self.live.range::<_, [u8]>(range.bounds()).peekable();
+        let mut deleted = self.deleted.range::<_, [u8]>(range.bounds()).peekable();
         loop {
-            let from_live = match (live.peek(), old) {
-                (None, None) => return,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (Some(record), Some(key)) => record.key <= *key,
+            let is_live_next = match (live.peek(), deleted.peek()) {
+                (Some((live, _)), Some((deleted, _))) => live < deleted,
+                (live, _) => live.is_some(),
             };
-            let found = if from_live {
-                let record = live.next().expect("peeked");
-                if old == Some(&record.key) {
-                    old = self.next_superseded_key(range, &record.key, false);
-                }
-                if record.at.revision <= revision { Some(record) } else { self.superseded(&record.key, revision) }
-            } else {
-                let key = old.expect("one of the two is there");
-                old = self.next_superseded_key(range, key, false);
-                self.superseded(key, revision)
-            };
-            if let Some(record) = found
+            let Some((_, newest)) = (if is_live_next { live.next() } else { deleted.next() }) else { return };
+            if let Some(record) = self.as_of(newest, revision)
                 && !each(record)
             {
                 return;
             }
         }
-    }
-
-    /// The first key in `range` after `key`, or from it on, that has superseded versions.
-    fn next_superseded_key(&self, range: &KeyRange, key: &Bytes, inclusive: bool) -> Option<&Bytes> {
-        let at = if inclusive { Position::default() } else { Position::last_of(Revision::MAX) };
-        let (version, _) = self.history.get_next(&VersionKey { key: key.clone(), at })?;
-        range.contains(&version.key).then_some(&version.key)
     }
 
     /// How many keys of `range` exist at a revision.
@@ -356,7 +363,7 @@ impl Mvcc {
         let first = Position::first_of(first.max(self.compacted));
         let last = Position::last_of(last.min(self.revision));
         let none = last < first;
-        self.events.range(first..=last.max(first)).map(|(_, record)| record).filter(move |_| !none)
+        self.records.range(first..=last.max(first)).map(|(_, record)| record).filter(move |_| !none)
     }
 }
 
@@ -367,10 +374,19 @@ impl Mvcc {
         self.contents.with(self.scalars_digest())
     }
 
-    /// The same, computed from the contents.
+    /// The same, computed from the contents; makes sure that indexes and sizes agree with them.
     pub(crate) fn recompute_digest(&self) -> Digest {
-        let records = self.live.values().chain(self.history.values());
-        let contents = records.fold(Digest::default(), |digest, record| digest.with(record.recompute_digest()));
+        let mut newest = 0;
+        let contents = self.records.iter().fold(Digest::default(), |digest, (at, record)| {
+            assert_eq!(*at, record.at, "a record stands where it says");
+            let index = if record.is_tombstone() { &self.deleted } else { &self.live };
+            newest += usize::from(index.get(&record.key).is_some_and(|newest| newest.at == *at));
+            digest.with(record.recompute_digest())
+        });
+        assert_eq!(newest, self.live.len() + self.deleted.len(), "the newest records are in one index each");
+        let bytes = |map: &mut dyn Iterator<Item = &Arc<Record>>| map.map(|record| record.logical_bytes()).sum::<i64>();
+        assert_eq!(self.stored_bytes, bytes(&mut self.records.values()), "the size is that of the records");
+        assert_eq!(self.live_bytes, bytes(&mut self.live.values()), "the live size is that of the live records");
         contents.with(self.scalars_digest())
     }
 
@@ -385,23 +401,21 @@ impl Mvcc {
         Digest::of(&bytes)
     }
 
-    /// The live records after `after`, in key order.
-    pub(crate) fn live_after(&self, after: Option<&Bytes>) -> impl Iterator<Item = &Arc<Record>> {
-        use std::ops::Bound;
-        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_ref()));
-        self.live.range::<_, [u8]>((start, Bound::Unbounded)).map(|(_, record)| record)
-    }
-
-    /// The superseded records after `after`, in order of (key, position).
-    pub(crate) fn history_after(&self, after: Option<&VersionKey>) -> impl Iterator<Item = &Arc<Record>> {
+    /// The records after `after`, in order.
+    pub(crate) fn records_after(&self, after: Option<Position>) -> impl Iterator<Item = &Arc<Record>> {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.history.range::<_, VersionKey>((start, Bound::Unbounded)).map(|(_, record)| record)
+        self.records.range((start, Bound::Unbounded)).map(|(_, record)| record)
     }
 
-    /// How many live and how many superseded records there are.
-    pub(crate) fn lens(&self) -> (usize, usize) {
-        (self.live.len(), self.history.len())
+    /// The keys that exist, each with its newest record.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.live.values()
+    }
+
+    /// How many records there are.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
     }
 
     /// An empty store with these scalars, to be filled from a snapshot.
@@ -409,25 +423,9 @@ impl Mvcc {
         Mvcc { revision, compacted, sweep_next, ..Mvcc::default() }
     }
 
-    /// Puts a record of a snapshot back.
-    pub(crate) fn restore(&mut self, record: Record, live: bool) {
-        let record = Arc::new(record);
-        self.contents = self.contents.with(record.digest());
-        self.stored_bytes += record.logical_bytes();
-        self.live_bytes += if live { record.logical_bytes() } else { 0 };
-        if record.at >= self.events_floor() {
-            self.events.insert(record.at, record.clone());
-        }
-        if live {
-            self.live.insert(record.key.clone(), record);
-        } else {
-            self.history.insert(VersionKey::of(&record), record);
-        }
-    }
-}
-
-impl VersionKey {
-    pub(crate) fn of(record: &Record) -> VersionKey {
-        VersionKey { key: record.key.clone(), at: record.at }
+    /// Puts a record of a snapshot back, after all that were written before it.
+    pub(crate) fn restore(&mut self, contents: Contents) {
+        let former = self.live.get(&contents.key).cloned();
+        self.append(contents, former.as_ref());
     }
 }

@@ -1,5 +1,7 @@
 //! One version of one key.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 
 use crate::digest::Digest;
@@ -32,14 +34,26 @@ impl Position {
     }
 }
 
-/// A value that a key got, or its deletion. Immutable; shared by the store, its views and whoever reads them.
+/// Where a record's predecessors of the same key stand. Follows from the records themselves and is part of no digest;
+/// what stands there may be compacted away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// How many predecessors there were, as far as was known when the record was written.
+    pub depth: u32,
+    /// The record before; the default position if there is none.
+    pub previous: Position,
+    /// One further back, so that old ones are found in few hops; the default position if there is none.
+    pub jump: Position,
+}
+
+/// What is written: a value that a key gets, or its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct Contents {
     /// The key.
     pub key: Bytes,
     /// The value; empty for a deletion.
     pub value: Bytes,
-    /// Where it was written.
+    /// Where it is written.
     pub at: Position,
     /// The revision that created the key, this time; 0 for a deletion.
     pub create_revision: Revision,
@@ -47,20 +61,28 @@ pub struct Record {
     pub version: i64,
     /// The lease that the key hangs on; 0 for none.
     pub lease: i64,
+}
+
+/// A value that a key got, or its deletion. Immutable; shared by the store, its views and whoever reads them.
+#[derive(Clone, Debug)]
+pub struct Record {
+    contents: Contents,
+    lineage: Lineage,
     digest: Digest,
 }
 
-impl Record {
-    /// A record of these contents; computes its digest.
-    pub fn new(key: Bytes, value: Bytes, at: Position, create_revision: Revision, version: i64, lease: i64) -> Record {
-        let mut record = Record { key, value, at, create_revision, version, lease, digest: Digest::default() };
-        record.digest = record.recompute_digest();
-        record
-    }
+impl Deref for Record {
+    type Target = Contents;
 
-    /// The record of a deletion.
-    pub fn tombstone(key: Bytes, at: Position) -> Record {
-        Record::new(key, Bytes::new(), at, 0, 0, 0)
+    fn deref(&self) -> &Contents {
+        &self.contents
+    }
+}
+
+impl Contents {
+    /// A deletion.
+    pub fn tombstone(key: Bytes, at: Position) -> Contents {
+        Contents { key, value: Bytes::new(), at, create_revision: 0, version: 0, lease: 0 }
     }
 
     /// Whether this is a deletion.
@@ -68,13 +90,8 @@ impl Record {
         self.version == 0
     }
 
-    /// The record's digest, computed when it was made.
+    /// The digest of all of this.
     pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// The record's digest, computed from its contents now.
-    pub fn recompute_digest(&self) -> Digest {
         let mut bytes = [0u8; 72];
         bytes[0..8].copy_from_slice(&self.at.revision.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.at.sub.to_le_bytes());
@@ -109,5 +126,28 @@ impl Record {
     pub fn to_event(&self) -> mvccpb::Event {
         let kind = if self.is_tombstone() { mvccpb::event::EventType::Delete } else { mvccpb::event::EventType::Put };
         mvccpb::Event { r#type: kind.into(), kv: Some(self.to_key_value()), prev_kv: None }
+    }
+}
+
+impl Record {
+    /// A record of these contents; computes their digest.
+    pub fn new(contents: Contents, lineage: Lineage) -> Record {
+        let digest = contents.digest();
+        Record { contents, lineage, digest }
+    }
+
+    /// Where its predecessors stand.
+    pub fn lineage(&self) -> Lineage {
+        self.lineage
+    }
+
+    /// The digest of its contents, computed when it was made.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The same, computed now.
+    pub fn recompute_digest(&self) -> Digest {
+        self.contents.digest()
     }
 }
