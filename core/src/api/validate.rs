@@ -9,6 +9,8 @@ use crate::state_machine::LEASE_TTL_MAX_S;
 use crate::types::LeaseId;
 
 mod overlap;
+#[cfg(test)]
+mod tests;
 
 /// How deep transactions may be nested. Far beyond what clients do, and low enough that what a client could send can
 /// also be decoded from the log, which wraps it once more.

@@ -101,7 +101,11 @@ fn a_past_revision_is_read_as_it_was() {
         let response = machine.range(past(revision)).unwrap();
         assert_eq!(super::revision(&response.header), 6, "the header has the current revision");
         assert_eq!(response.count, response.kvs.len() as i64);
-        response.kvs.iter().map(|kv| format!("{}{}", keys(&[kv.clone()])[0], kv.mod_revision)).collect::<Vec<_>>()
+        response
+            .kvs
+            .iter()
+            .map(|kv| format!("{}{}", keys(std::slice::from_ref(kv))[0], kv.mod_revision))
+            .collect::<Vec<_>>()
     };
     assert!(at(&machine, 1).is_empty());
     assert_eq!(at(&machine, 2), ["a2"]);
