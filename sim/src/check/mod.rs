@@ -3,6 +3,8 @@
 
 pub mod durability;
 pub mod elections;
+#[cfg(test)]
+mod generated;
 pub mod leases;
 pub mod log_matching;
 mod model;

@@ -198,19 +198,17 @@ impl Store {
         }
     }
 
-    /// The lease whose end would make exactly `events` on top of the head: its keys, all of them, deleted in byte
-    /// order (contract, section 1.3 Revoke).
-    pub(crate) fn lease_that_ends_with(&self, events: &[Event]) -> Option<i64> {
-        let first = events.first()?.kv.as_ref()?;
-        let lease = self.at(&first.key, self.head)?.lease;
-        let keys = self.attached(lease)?;
+    /// Whether `events` on top of the head would be the end of a lease: its keys, all of them, deleted in byte order
+    /// (contract, section 1.3 Revoke).
+    pub(crate) fn ends_a_lease(&self, events: &[Event]) -> bool {
         let deleted = |event: &Event| match (&event.kv, event.r#type()) {
             (Some(kv), EventType::Delete) => Some(kv.key.clone()),
             _ => None,
         };
-        let same = keys.len() == events.len()
-            && events.iter().zip(keys).all(|(event, key)| deleted(event).as_ref() == Some(key));
-        same.then_some(lease)
+        let Some(first) = events.first().and_then(deleted) else { return false };
+        let lease = self.at(&first, self.head).map_or(0, |kv| kv.lease);
+        let Some(keys) = self.attached(lease) else { return false };
+        keys.len() == events.len() && events.iter().zip(keys).all(|(event, key)| deleted(event).as_ref() == Some(key))
     }
 }
 

@@ -85,8 +85,8 @@ impl LeaseLives {
         }
     }
 
-    /// Judges that an operation invoked at `invoked` found the lease alive, `now` at the latest.
-    pub(super) fn judge_use(&self, lease: i64, invoked: u64, _now: u64) -> Result<(), String> {
+    /// Judges that an operation invoked at `invoked` found the lease alive.
+    pub(super) fn judge_use(&self, lease: i64, invoked: u64) -> Result<(), String> {
         if !self.anonymous.is_empty() {
             return Ok(());
         }

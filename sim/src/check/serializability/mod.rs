@@ -43,7 +43,7 @@ use self::leases::LeaseLives;
 use self::operation::{Operation, is_linearizable, may_write};
 pub(super) use self::operation::{header, header_revision};
 use self::ownership::Ownership;
-use super::model::{NEVER_COMPACTED, Refused, Store, defects, execute, has_effect};
+use super::model::{NEVER_COMPACTED, Refused, Store, defects, execute, has_effect, show};
 use super::{CheckConfig, Checker, Violation, Witness};
 use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{Observation, Observed};
@@ -244,9 +244,9 @@ impl Serializability {
     }
 
     fn revision(&mut self, revision: Revision, events: &[Event]) -> Result<(), String> {
-        let lease = self.store.lease_that_ends_with(events);
+        let ends_lease = self.store.ends_a_lease(events);
         self.store.append(revision, events)?;
-        self.ownership.add_revision(self.seq, lease);
+        self.ownership.add_revision(self.seq, ends_lease);
         for early in self.early.remove(&revision).unwrap_or_default() {
             self.judge(early.op, &early.operation, &early.response, revision)?;
         }
@@ -275,8 +275,8 @@ impl Serializability {
             }
             (Request::LeaseGrant(_), Response::LeaseGrant(_)) => Ok(()),
             (Request::LeaseRevoke(revoke), Response::LeaseRevoke(_)) => {
-                self.leases.judge_use(revoke.id, operation.invoked, self.seq).map_err(wrong)?;
-                self.judge_revocation(op, operation, revoke.id, header).map_err(wrong)
+                self.leases.judge_use(revoke.id, operation.invoked).map_err(wrong)?;
+                self.judge_revocation(revoke.id, header).map_err(wrong)
             }
             (Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) | Request::Txn(_), _) => {
                 self.judge_kv(op, operation, response, header).map_err(wrong)
@@ -295,25 +295,21 @@ impl Serializability {
         Ok(())
     }
 
-    /// A revocation deletes all keys of the lease in one revision, or makes none if there are no keys.
-    fn judge_revocation(
-        &mut self,
-        op: OpId,
-        operation: &Operation,
-        lease: i64,
-        header: Revision,
-    ) -> Result<(), String> {
-        // Granted anew and revoked again at the same revision, without keys: the first revocation keeps it.
-        if self.ownership.lease_ended_at(header) == Some(lease) && header > operation.floor {
-            self.ownership.claim_unless_owned(header, op);
+    /// A revocation leaves no key with the lease. It may own its header's revision if that looks like the end of the
+    /// lease; but that may as well be the work of a deletion just before, so it claims nothing.
+    fn judge_revocation(&mut self, lease: i64, header: Revision) -> Result<(), String> {
+        if header < self.store.floor() {
+            self.unjudged += 1;
             return Ok(());
         }
-        if header == self.store.head()
-            && let Some(keys) = self.store.attached(lease)
-        {
-            return Err(format!("at revision {header} the lease still has {} keys", keys.len()));
+        let since = (header + 1..=self.store.head()).flat_map(|revision| self.store.events(revision));
+        let touched = since.filter_map(|event| event.kv.as_ref()).map(|kv| &kv.key);
+        let attached = self.store.attached(lease).into_iter().flatten();
+        let left = attached.chain(touched).find(|key| self.store.at(key, header).is_some_and(|kv| kv.lease == lease));
+        match left {
+            Some(key) => Err(format!("at revision {header} the lease still has key {}", show(key))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn judge_kv(
@@ -339,7 +335,7 @@ impl Serializability {
                 },
             )?;
         for lease in done.leases {
-            self.leases.judge_use(lease, operation.invoked, self.seq)?;
+            self.leases.judge_use(lease, operation.invoked)?;
         }
         if !effect {
             return Ok(());

@@ -15,7 +15,7 @@ use detcd_core::types::Revision;
 use pb::request_op::Request as Op;
 
 use super::operation::{Operation, may_write};
-use crate::check::model::{KeyRange, NEVER_COMPACTED, Store, execute};
+use crate::check::model::{KeyRange, NEVER_COMPACTED, Store, execute, show_kv};
 use crate::history::OpId;
 
 #[derive(Debug)]
@@ -23,8 +23,8 @@ struct Unsettled {
     /// The position of the revision in the history.
     seq: u64,
     owner: Option<OpId>,
-    /// The lease of which this looks like the end.
-    lease: Option<i64>,
+    /// It looks like the end of a lease.
+    ends_lease: bool,
 }
 
 /// Where an operation of unknown outcome is found: by something that it would write.
@@ -64,14 +64,9 @@ impl Ownership {
         self.unsettled.get_mut(place)
     }
 
-    /// A revision came at position `seq` of the history; if it looks like the end of a lease, of which.
-    pub(super) fn add_revision(&mut self, seq: u64, lease: Option<i64>) {
-        self.unsettled.push_back(Unsettled { seq, owner: None, lease });
-    }
-
-    /// The lease of which this revision looks like the end, if it is not settled yet.
-    pub(super) fn lease_ended_at(&mut self, revision: Revision) -> Option<i64> {
-        self.slot(revision).and_then(|slot| slot.lease)
+    /// A revision came at position `seq` of the history.
+    pub(super) fn add_revision(&mut self, seq: u64, ends_lease: bool) {
+        self.unsettled.push_back(Unsettled { seq, owner: None, ends_lease });
     }
 
     /// `op` was acknowledged as the one that made `revision`.
@@ -85,13 +80,6 @@ impl Ownership {
                 slot.owner = Some(op);
                 Ok(())
             }
-        }
-    }
-
-    /// `op` made `revision`, unless another operation is already known to have.
-    pub(super) fn claim_unless_owned(&mut self, revision: Revision, op: OpId) {
-        if let Some(slot) = self.slot(revision) {
-            slot.owner.get_or_insert(op);
         }
     }
 
@@ -121,7 +109,7 @@ impl Ownership {
             let Some(front) = self.unsettled.pop_front() else { break };
             let revision = self.settled() + 1;
             self.settled = Some(revision);
-            if front.owner.is_none() && front.lease.is_none() {
+            if front.owner.is_none() && !front.ends_lease {
                 self.find_owner(revision, front.seq, store, steps)?;
             }
         }
@@ -131,7 +119,7 @@ impl Ownership {
     fn find_owner(&mut self, revision: Revision, seq: u64, store: &Store, steps: &mut u64) -> Result<(), String> {
         let nobody = || {
             let first = store.events(revision).first().and_then(|event| event.kv.as_ref());
-            let key = first.map_or(String::new(), |kv| crate::check::model::show_kv(kv));
+            let key = first.map_or(String::new(), show_kv);
             format!("revision {revision} belongs to no operation: {key}")
         };
         let able: Vec<OpId> = self

@@ -193,7 +193,7 @@ impl Watcher {
             return Err(format!("it was canceled for no reason (\"{}\")", response.cancel_reason));
         }
         let of = (revision, crate::history::OpId(0));
-        if !told.compactions.range(of..).next().is_some_and(|(compacted, _)| *compacted == revision) {
+        if told.compactions.range(of..).next().is_none_or(|(compacted, _)| *compacted != revision) {
             return Err(format!("it was canceled for a compaction at {revision}, which nobody asked for"));
         }
         if self.next >= revision {
