@@ -53,10 +53,11 @@ struct Gathered {
 
 impl WatchHub {
     /// Moves the cursor towards the store's revision, and makes laggards of those whose events it meets.
-    pub(super) fn follow(&mut self, view: &StoreView, budget: &mut Budget) {
+    pub(super) fn follow(&mut self, view: &StoreView, budget: &mut Budget, out: &mut Outputs) {
         while self.cursor < self.head && !budget.is_spent() {
             let first = self.cursor + 1;
             if first < view.compacted() {
+                out.mark("watch: the store jumped over a compaction");
                 self.skip_compacted(view.compacted());
                 continue;
             }
@@ -145,7 +146,7 @@ impl WatchHub {
         while !budget.is_spent() && idle < self.ready.len() {
             let stream = self.ready.turn().expect("somebody is ready");
             let mut batch = Vec::new();
-            let moved = self.serve(stream, view, header, budget, &mut batch);
+            let moved = self.serve(stream, view, header, budget, out, &mut batch);
             idle = if moved { 0 } else { idle + 1 };
             if !batch.is_empty() {
                 out.effects.push(Effect::Push { stream, batch });
@@ -161,6 +162,7 @@ impl WatchHub {
         view: &StoreView,
         header: &ResponseHeader,
         budget: &mut Budget,
+        out: &mut Outputs,
         batch: &mut Vec<WatchResponse>,
     ) -> bool {
         let mut turn_bytes = 0;
@@ -171,7 +173,7 @@ impl WatchHub {
             if let Some(reply) = state.control.pop_front() {
                 batch.push(reply);
             } else if let Some(id) = state.lagging.turn() {
-                self.advance(WatcherKey { stream, id }, view, header, budget, batch);
+                self.advance(WatcherKey { stream, id }, view, header, budget, out, batch);
             } else if self.cursor == self.head && state.is_pending() {
                 self.tell_progress(stream, header, batch);
             } else {
@@ -183,6 +185,9 @@ impl WatchHub {
             budget.spend_bytes(bytes);
             let state = self.streams.get_mut(&stream).expect("a stream with a turn is open");
             state.credit = state.credit.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+            if state.credit <= 0 && state.is_pending() {
+                out.mark("watch: waits for credit");
+            }
         }
         moved
     }
@@ -194,12 +199,14 @@ impl WatchHub {
         view: &StoreView,
         header: &ResponseHeader,
         budget: &mut Budget,
+        out: &mut Outputs,
         batch: &mut Vec<WatchResponse>,
     ) {
         let watcher = self.watchers.get_mut(&key).expect("a laggard exists");
         assert!(watcher.lagging && watcher.next <= self.cursor, "a laggard is behind the cursor");
         if watcher.next < view.compacted() {
             self.forget(key);
+            out.mark("watch: canceled because its position is compacted");
             let compact_revision = view.compacted();
             batch.push(WatchResponse { canceled: true, compact_revision, ..response(header, 0, key.id) });
             return;
@@ -208,6 +215,7 @@ impl WatchHub {
             &self.live
         } else {
             if !self.history.covers(watcher.next) {
+                out.mark("watch: caught up from history");
                 self.history.load(view, watcher.next);
                 budget.spend_events(self.history.len());
             }

@@ -215,7 +215,7 @@ impl WatchHub {
                 _ => break,
             }
         }
-        self.follow(view, &mut Budget::of_a_slice());
+        self.follow(view, &mut Budget::of_a_slice(), out);
         self.deliver(view, header, &mut Budget::of_a_slice(), out);
         self.has_work()
     }
