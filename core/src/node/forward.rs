@@ -61,6 +61,7 @@ impl Member {
             }
         }
         if self.consensus.is_leader() || leader == NodeId(0) || leader == self.config.node_id {
+            self.postpone_due(term);
             return;
         }
         self.forward_proposals(leader, term, out);
@@ -69,6 +70,18 @@ impl Member {
             let sequence = self.proposals.next_sequence();
             self.reads.start_round(sequence, term, self.now + self.retry_interval());
             self.ask(leader, term, sequence, pb::forward_request::What::ReadIndex(pb::ReadIndex {}), out);
+        }
+    }
+
+    /// Nobody can be asked now. Whoever could be asked later of the same term is; a proposal to the leader of another
+    /// term is never sent again.
+    fn postpone_due(&mut self, term: Term) {
+        let again_at = self.now + self.retry_interval();
+        for sequence in self.proposals.due(self.now) {
+            let proposal = self.proposals.get(sequence).expect("listed");
+            let Place::Forwarded { term: asked, .. } = proposal.place else { unreachable!("listed as forwarded") };
+            let again_at = if asked == term { again_at } else { Instant::NEVER };
+            self.proposals.place(sequence, Place::Forwarded { term: asked, again_at });
         }
     }
 

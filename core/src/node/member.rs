@@ -428,6 +428,8 @@ impl Member {
     fn drain_consensus(&mut self, out: &mut Outputs) {
         let offered = self.install_when_quiet();
         while let Some(mut batch) = self.consensus.next_batch() {
+            // What stands in the batch was done in the role that the member has now.
+            self.note_standing(out);
             if let Some(meta) = batch.snapshot.clone() {
                 self.install_begin(&mut batch, meta, out);
                 return;

@@ -143,7 +143,3 @@ impl Drop for Responses {
         self.calls.put(Input::Stream { stream: self.stream, op: StreamOp::Close });
     }
 }
-
-#[cfg(test)]
-#[path = "watch_tests.rs"]
-mod tests;
