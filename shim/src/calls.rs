@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use detcd_core::Input;
-use detcd_core::api::{self, Request, Response, Status};
+use detcd_core::api::{self, ReadRequest, Request, Response, Status};
+use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::{CallId, NodeId, StreamId};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -15,6 +16,10 @@ use crate::inbox::{Answer, Inbox, Item};
 
 /// How many watch streams a member serves at once.
 const STREAMS_MAX: usize = 65_536;
+
+/// How many reads run at once that may touch many keys. They do not run among the tasks, where they could hold up the
+/// links between members.
+const LONG_READS_MAX: usize = 4;
 
 /// The way from the services to the node.
 pub struct Calls {
@@ -26,6 +31,7 @@ pub struct Calls {
     next_call: AtomicU64,
     next_stream: AtomicU64,
     calls_free: Semaphore,
+    long_reads_free: Semaphore,
     /// One permit for each watch stream that may still be opened.
     pub streams_free: Arc<Semaphore>,
 }
@@ -55,6 +61,7 @@ impl Calls {
             next_call: AtomicU64::new(1),
             next_stream: AtomicU64::new(1),
             calls_free: Semaphore::new(calls_max),
+            long_reads_free: Semaphore::new(LONG_READS_MAX),
             streams_free: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
     }
@@ -73,7 +80,13 @@ impl Calls {
         guard.call = None;
         match answer {
             Ok(Answer::Reply(result)) => result,
-            Ok(Answer::Read { request, view, header }) => api::read::execute(&view, &request, header),
+            Ok(Answer::Read { request, view, header }) if is_short(&request) => {
+                api::read::execute(&view, &request, header)
+            }
+            Ok(Answer::Read { request, view, header }) => {
+                let _permit = self.long_reads_free.acquire().await.expect("this semaphore is never closed");
+                self.host.apart(move || api::read::execute(&view, &request, header)).await
+            }
             // The node's thread is gone.
             Err(oneshot::error::RecvError { .. }) => Err(Status::Stopped),
         }
@@ -112,5 +125,96 @@ impl Calls {
     /// Where tasks and time come from.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+}
+
+/// Whether a read is known to touch few keys. A limit does not help: all keys of a range are counted.
+fn is_short(request: &ReadRequest) -> bool {
+    match request {
+        ReadRequest::Range(range) => range.range_end.is_empty(),
+        ReadRequest::Txn(txn) => txn.success.iter().chain(&txn.failure).all(|op| match &op.request {
+            Some(Op::RequestRange(range)) => range.range_end.is_empty(),
+            // Nested ones are rare enough to be taken for long.
+            _ => false,
+        }),
+        ReadRequest::LeaseLeases => false,
+        ReadRequest::LeaseTimeToLive { request, .. } => !request.keys,
+        ReadRequest::MemberList => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::played::Played;
+    use detcd_core::proto::etcdserverpb::{RangeRequest, RequestOp, TxnRequest};
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_is_cancelled_and_one_too_many_is_refused() {
+        let played = Played::new(1);
+        let request = || Request::Status(Default::default());
+        let mut first = Box::pin(played.calls.call(request(), None));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut first).await.is_err());
+        assert_eq!(played.calls.call(request(), None).await, Err(Status::TooManyRequests));
+        drop(first);
+        let items = played.take();
+        let [Item::Call { call, .. }, Item::Input { input: Input::Cancel { call: cancelled }, .. }] = &items[..] else {
+            panic!("{items:?}");
+        };
+        assert_eq!(call, cancelled);
+    }
+
+    #[tokio::test]
+    async fn an_answered_call_is_not_cancelled_and_frees_its_place() {
+        let played = Played::new(1);
+        for _ in 0..3 {
+            let mut call = Box::pin(played.calls.call(Request::Status(Default::default()), None));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut call).await.is_err());
+            let Some(Item::Call { answer, .. }) = played.take().pop() else { panic!("a call is expected") };
+            answer.send(Answer::Reply(Err(Status::NoLeader))).expect("somebody waits");
+            assert_eq!(call.await, Err(Status::NoLeader));
+            assert!(played.take().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_shorter_limit_counts_the_clients_or_the_contracts() {
+        let played = Played::new(2);
+        let deadline = async |timeout| {
+            let before = played.calls.host().now();
+            let mut call = Box::pin(played.calls.call(Request::Status(Default::default()), timeout));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut call).await.is_err());
+            let items = played.take();
+            let Some(Item::Call { deadline, .. }) = items.last() else { panic!("{items:?}") };
+            deadline.since(before)
+        };
+        assert!(deadline(None).await >= Duration::from_secs(7));
+        assert!(deadline(Some(Duration::from_secs(90))).await < Duration::from_secs(90));
+        assert!(deadline(Some(Duration::from_secs(1))).await < Duration::from_secs(7));
+    }
+
+    #[test]
+    fn reads_of_single_keys_are_short_and_those_of_ranges_are_not() {
+        for (end, expected) in [("", true), ("z", false)] {
+            let request = RangeRequest { range_end: end.into(), limit: 1, ..Default::default() };
+            let op = RequestOp { request: Some(Op::RequestRange(request.clone())) };
+            let txn = TxnRequest { success: vec![op], ..Default::default() };
+            assert_eq!(is_short(&ReadRequest::Range(request)), expected, "{end:?}");
+            assert_eq!(is_short(&ReadRequest::Txn(txn)), expected, "{end:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_long_time_without_a_leader_counts_as_leaderless() {
+        let played = Played::new(1);
+        let mut leaderless = Box::pin(played.calls.leaderless_for(Duration::from_secs(2)));
+        for _ in 0..3 {
+            played.lead(0);
+            assert!(tokio::time::timeout(Duration::from_millis(700), &mut leaderless).await.is_err());
+            played.lead(2);
+            assert!(tokio::time::timeout(Duration::from_millis(10), &mut leaderless).await.is_err());
+        }
+        played.lead(0);
+        tokio::time::timeout(Duration::from_secs(60), &mut leaderless).await.expect("nobody leads");
     }
 }

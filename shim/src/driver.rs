@@ -40,8 +40,8 @@ pub struct Published {
 }
 
 impl Published {
-    fn new(node: &Node) -> Published {
-        Published { view: Mutex::new(node.view()), status: watch::Sender::new(node.status()) }
+    pub(crate) fn new(view: StoreView, status: NodeStatus) -> Published {
+        Published { view: Mutex::new(view), status: watch::Sender::new(status) }
     }
 
     /// The store as of the last step.
@@ -59,9 +59,8 @@ impl Published {
         self.status.borrow().leader
     }
 
-    fn publish(&self, node: &Node) {
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = node.view();
-        let new = node.status();
+    pub(crate) fn publish(&self, view: StoreView, new: NodeStatus) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
         self.status.send_if_modified(|old| {
             let standing = |status: &NodeStatus| (status.phase, status.role, status.term, status.leader);
             let changed = standing(old) != standing(&new);
@@ -110,7 +109,7 @@ impl Driver {
         let mut outputs = Outputs::default();
         let node = Node::open(parts.config, parts.listing, parts.host.now(), &mut outputs);
         Driver {
-            published: Arc::new(Published::new(&node)),
+            published: Arc::new(Published::new(node.view(), node.status())),
             node,
             host: parts.host,
             inbox: parts.inbox,
@@ -191,7 +190,7 @@ impl Driver {
 
     /// Publishes, then hands out the effects of the last step.
     fn perform(&mut self) {
-        self.published.publish(&self.node);
+        self.published.publish(self.node.view(), self.node.status());
         for effect in self.outputs.effects.drain(..) {
             match effect {
                 Effect::Send { to, kind: _, frame } => self.peers.send(to, frame),

@@ -1,7 +1,7 @@
 //! The one place where clock, entropy, sockets, tasks and threads come from.
 //!
 //! Everything asynchronous in this crate goes through here, so that a simulated runtime needs to replace this file and
-//! nothing else.
+//! nothing else; files are `disk`'s alone.
 
 use std::future::Future;
 use std::io;
@@ -9,7 +9,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use detcd_core::Instant;
-use tokio::net::{TcpListener, TcpStream};
+
+/// What the HTTP server needs of a runtime: tasks, bytes and time.
+pub use hyper_util::rt::{TokioExecutor as Executor, TokioIo as Io, TokioTimer as Timer};
+/// Sockets.
+pub use tokio::net::{TcpListener as Listener, TcpStream as Stream};
 
 use crate::urls::Url;
 
@@ -73,6 +77,18 @@ impl Host {
         drop(tokio::spawn(future));
     }
 
+    /// Runs a function that takes long beside the tasks, on one of the runtime's threads for that.
+    ///
+    /// # Panics
+    ///
+    /// If the function does.
+    pub async fn apart<T: Send + 'static>(&self, body: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(body).await {
+            Ok(value) => value,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// Runs a function on a thread of its own.
     pub fn thread<T: Send + 'static>(
         &self,
@@ -83,20 +99,20 @@ impl Host {
     }
 
     /// Listens on a URL. A name is resolved to one address, IPv4 if there is one, as Go does it.
-    pub async fn listen(&self, url: &Url) -> io::Result<TcpListener> {
-        TcpListener::bind(resolve(url).await?).await
+    pub async fn listen(&self, url: &Url) -> io::Result<Listener> {
+        Listener::bind(resolve(url).await?).await
     }
 
     /// Waits for a connection, with TCP_NODELAY set.
-    pub async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    pub async fn accept(&self, listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
         let (stream, from) = listener.accept().await?;
         stream.set_nodelay(true)?;
         Ok((stream, from))
     }
 
     /// Connects to a URL, with TCP_NODELAY set, and with a limit to how long the other end may stay silent.
-    pub async fn connect(&self, url: &Url) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(resolve(url).await?).await?;
+    pub async fn connect(&self, url: &Url) -> io::Result<Stream> {
+        let stream = Stream::connect(resolve(url).await?).await?;
         stream.set_nodelay(true)?;
         rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX)?;
         Ok(stream)

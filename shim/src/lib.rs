@@ -18,6 +18,8 @@ mod inbox;
 pub mod log_format;
 pub mod member;
 mod peers;
+#[cfg(test)]
+mod played;
 mod serve;
 pub mod urls;
 pub mod version;

@@ -7,6 +7,7 @@ use detcd::flags::{self, Command, Given};
 use detcd::host::Host;
 use detcd::member::Member;
 use detcd::{End, log_format, version};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A configuration or a machine on which the member cannot run.
@@ -46,6 +47,7 @@ fn run(given: &Given) -> ExitCode {
     for variable in &given.unknown_variables {
         tracing::warn!(variable, "unrecognized environment variable");
     }
+    allow_many_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the operating system refuses: {error}"), EXIT_FAILED),
@@ -56,6 +58,14 @@ fn run(given: &Given) -> ExitCode {
     match outcome {
         Ok(signal) => die_by(signal),
         Err(why) => failed(&why, EXIT_FAILED),
+    }
+}
+
+/// Each connection needs a file descriptor: take as many as the machine's owner allows, as programs written in Go do.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 

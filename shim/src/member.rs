@@ -9,7 +9,6 @@ use std::time::Duration;
 use detcd_core::effect::Garbage;
 use detcd_core::types::NodeId;
 use detcd_core::{Input, NodeConfig, NodeStatus, Phase};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::calls::Calls;
@@ -17,7 +16,7 @@ use crate::config::Config;
 use crate::disk::{DataDir, DataDirError, Disk, Done};
 use crate::driver::{Driver, End, Parts, Published};
 use crate::grpc::Services;
-use crate::host::{Host, Task};
+use crate::host::{Host, Listener, Task};
 use crate::http;
 use crate::inbox::Inbox;
 use crate::peers::{Identity, Inbound, Outboxes, dial};
@@ -71,7 +70,7 @@ impl Member {
     pub async fn start(config: Config, host: Host) -> Result<Member, StartError> {
         let peer_listeners = bind(&host, "listen-peer-urls", &config.listen_peer_urls).await?;
         let client_listeners = bind(&host, "listen-client-urls", &config.listen_client_urls).await?;
-        let client_addresses = client_listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let client_addresses = client_listeners.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
         let dir = Arc::new(DataDir::open(&config.data_dir, config.must_exist)?);
         let node = config.node_config(host.seed()?);
         let identity = Identity { cluster: node.cluster_id, own: node.node_id };
@@ -82,15 +81,18 @@ impl Member {
         let (timeout, calls_max) = (node.request_timeout(), node.calls_waiting_max);
         let (published, end) = start_driver(&host, node, dir, &inbox, outboxes.clone())?;
 
+        // A member that is still loading, or that will refuse its data, talks to nobody.
         let inbound = Inbound::new(host.clone(), identity.clone(), ids(), Arc::clone(&inbox));
         let mut tasks: Vec<Task> = Vec::new();
-        tasks.extend(peer_listeners.into_iter().map(|listener| host.spawn(Arc::clone(&inbound).serve(listener))));
+        for listener in peer_listeners {
+            tasks.push(host.spawn(after_loading(published.status(), Arc::clone(&inbound).serve(listener))));
+        }
         for (peer, urls) in &others {
             let outbox = outboxes.to(*peer).expect("each member has its queue");
             let link = dial(host.clone(), identity.clone(), *peer, urls.clone(), outbox, Arc::clone(&inbox));
-            tasks.push(host.spawn(link));
+            tasks.push(host.spawn(after_loading(published.status(), link)));
         }
-        tasks.push(host.spawn(log_changes(published.status())));
+        tasks.push(host.spawn(after_loading(published.status(), log_changes(published.status()))));
 
         let calls = Calls::new(host.clone(), Arc::clone(&inbox), Arc::clone(&published), timeout, calls_max);
         let calls = Arc::new(calls);
@@ -99,13 +101,8 @@ impl Member {
         let (stopping, stops) = watch::channel(false);
         let connections = connections();
         for listener in client_listeners {
-            let mut status = published.status();
             let served = serve(host.clone(), listener, routes.clone(), Arc::clone(&connections.0), stops.clone());
-            tasks.push(host.spawn(async move {
-                if status.wait_for(|status| status.phase == Phase::Serving).await.is_ok() {
-                    served.await;
-                }
-            }));
+            tasks.push(host.spawn(after_loading(published.status(), served)));
         }
         Ok(Member { host, inbox, published, end, stopping, connections, client_addresses, _tasks: tasks })
     }
@@ -151,7 +148,7 @@ impl Member {
     }
 }
 
-async fn bind(host: &Host, flag: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, StartError> {
+async fn bind(host: &Host, flag: &'static str, urls: &[Url]) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for url in urls {
         let listener = host.listen(url).await;
@@ -194,6 +191,13 @@ fn start_driver(
     })?;
     let published = published.recv().map_err(|_| io::Error::other("the node could not be opened"))?;
     Ok((published, ended))
+}
+
+/// Starts `task` when the node takes part; never, if it does not come so far.
+async fn after_loading(mut status: watch::Receiver<NodeStatus>, task: impl Future<Output = ()>) {
+    if status.wait_for(|status| status.phase == Phase::Serving).await.is_ok() {
+        task.await;
+    }
 }
 
 /// Tells the operator who leads.

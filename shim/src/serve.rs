@@ -10,16 +10,14 @@ use std::time::Duration;
 use axum::Router;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 use crate::grpc::Services;
-use crate::host::Host;
+use crate::host::{Executor, Host, Io, Listener, Stream, Timer};
 use crate::rpc::cluster_server::ClusterServer;
 use crate::rpc::kv_server::KvServer;
 use crate::rpc::lease_server::LeaseServer;
@@ -129,7 +127,7 @@ impl Service<Request<Incoming>> for Routes {
 /// `open` counts the connections: it has all its permits when none is left.
 pub async fn serve(
     host: Host,
-    listener: TcpListener,
+    listener: Listener,
     routes: Routes,
     open: Arc<Semaphore>,
     mut stopping: watch::Receiver<bool>,
@@ -162,18 +160,18 @@ pub fn connections() -> (Arc<Semaphore>, u32) {
     (Arc::new(Semaphore::new(CONNECTIONS_MAX)), max)
 }
 
-async fn serve_connection(stream: TcpStream, routes: Routes, mut stopping: watch::Receiver<bool>) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+async fn serve_connection(stream: Stream, routes: Routes, mut stopping: watch::Receiver<bool>) {
+    let mut builder = auto::Builder::new(Executor::new());
+    builder.http1().timer(Timer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
-        .timer(TokioTimer::new())
+        .timer(Timer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let connection = builder.serve_connection(Io::new(stream), TowerToHyperService::new(routes));
     let mut connection = std::pin::pin!(connection);
     let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let served = tokio::select! {

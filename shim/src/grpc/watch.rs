@@ -143,3 +143,7 @@ impl Drop for Responses {
         self.calls.put(Input::Stream { stream: self.stream, op: StreamOp::Close });
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

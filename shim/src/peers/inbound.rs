@@ -8,12 +8,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use detcd_core::Input;
 use detcd_core::types::NodeId;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Identity;
 use super::wire::{FRAME_BYTES_MAX, Hello, Verdict, Welcome, read_frame, read_hello, write_welcome};
-use crate::host::{Host, Task};
+use crate::host::{Host, Listener, Stream, Task};
 use crate::inbox::{Inbox, Item};
 
 /// How long a connection may take to say who it is.
@@ -48,7 +47,7 @@ impl Inbound {
     }
 
     /// Accepts for as long as the future lives.
-    pub async fn serve(self: Arc<Inbound>, listener: TcpListener) {
+    pub async fn serve(self: Arc<Inbound>, listener: Listener) {
         let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         loop {
             let permit = Arc::clone(&strangers).acquire_owned().await.expect("this semaphore is never closed");
@@ -75,7 +74,7 @@ impl Inbound {
     }
 
     /// Learns who dialled, answers, and starts to read.
-    async fn meet(self: &Arc<Inbound>, mut stream: TcpStream) -> io::Result<()> {
+    async fn meet(self: &Arc<Inbound>, mut stream: Stream) -> io::Result<()> {
         let hello = read_hello(&mut stream).await?;
         let verdict = self.verdict(hello);
         let Identity { cluster, own } = self.identity;
@@ -116,7 +115,7 @@ impl Inbound {
 }
 
 /// Hands frames to the node; reads no further than the node can follow.
-async fn receive(mut stream: TcpStream, from: NodeId, inbox: &Inbox) -> io::Result<()> {
+async fn receive(mut stream: Stream, from: NodeId, inbox: &Inbox) -> io::Result<()> {
     let budget = Arc::new(Semaphore::new(UNITS_WAITING_MAX));
     let mut buffer = BytesMut::new();
     while let Some(frame) = read_frame(&mut stream, &mut buffer).await? {

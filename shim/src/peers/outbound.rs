@@ -8,12 +8,11 @@ use bytes::{Bytes, BytesMut};
 use detcd_core::Input;
 use detcd_core::types::NodeId;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::Identity;
 use super::wire::{FRAME_BYTES_MAX, Hello, Verdict, read_welcome, write_frames, write_hello};
-use crate::host::Host;
+use crate::host::{Host, Stream};
 use crate::inbox::Inbox;
 use crate::urls::Url;
 
@@ -132,7 +131,7 @@ pub async fn dial(
     }
 }
 
-async fn connect(host: &Host, identity: &Identity, peer: NodeId, url: &Url) -> Result<TcpStream, DialError> {
+async fn connect(host: &Host, identity: &Identity, peer: NodeId, url: &Url) -> Result<Stream, DialError> {
     let mut stream = host.connect(url).await?;
     write_hello(&mut stream, Hello { cluster: identity.cluster, from: identity.own, to: peer }).await?;
     match read_welcome(&mut stream).await?.verdict {
@@ -142,7 +141,7 @@ async fn connect(host: &Host, identity: &Identity, peer: NodeId, url: &Url) -> R
 }
 
 /// Sends until the connection breaks; says how.
-async fn send(mut stream: TcpStream, outbox: &Outbox) -> io::Error {
+async fn send(mut stream: Stream, outbox: &Outbox) -> io::Error {
     let (mut from_peer, mut to_peer) = stream.split();
     let mut buffer = BytesMut::new();
     let mut nothing = [0; 1];
