@@ -214,11 +214,17 @@ impl Member {
         Wakeup { at: self.next_tick, why: "raft tick" }
             .or(never(self.calls.next_deadline()), "deadline of a call")
             .or(never(self.reads.next_wakeup()), "read round")
-            .or(never(self.proposals.next_again()), "forwarded proposal")
+            .or(never(self.proposals.next_again().filter(|_| self.follows())), "forwarded proposal")
             .or(never(self.forwarded_lease_ops.next_again()), "forwarded lease operation")
-            .or(never(self.leases.next_wakeup()), "lease deadline")
+            .or(never(self.leases.next_wakeup().filter(|_| self.consensus.leads_with_commit())), "lease deadline")
             .or(never(self.watches.next_wakeup()), "watch progress")
             .or(never(self.receiving.next_wakeup()), "snapshot to fetch")
+    }
+
+    /// Whether another member leads, as far as this one knows.
+    pub(super) fn follows(&self) -> bool {
+        let (role, _, leader) = self.consensus.standing();
+        role != Role::Leader && leader != NodeId(0) && leader != self.config.node_id
     }
 
     /// How long to wait before asking another member again.
@@ -434,6 +440,8 @@ impl Member {
                 self.install_begin(&mut batch, meta, out);
                 return;
             }
+            // Observers hear of a new role before they hear what is appended in it.
+            self.note_standing(out);
             self.write(&mut batch, None, out);
             self.take_outgoing();
             for (round, index) in std::mem::take(&mut batch.reads) {
