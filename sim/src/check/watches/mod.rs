@@ -164,12 +164,13 @@ impl Watches {
     fn catch_up(&mut self, id: WatcherId) -> Result<(), String> {
         let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
         let was_created = watcher.is_created();
+        let mut waits = false;
         while let Some(response) = watcher.early.front() {
             let named = Watcher::newest_named(response);
             if named > self.told.store.head() {
                 if self.told.witness == Witness::Recorded {
-                    self.waiting.insert(id);
-                    return Ok(());
+                    waits = true;
+                    break;
                 }
                 let head = self.told.store.head();
                 return Err(format!("watcher {} was told of revision {named}, but the newest is {head}", id.0));
@@ -177,7 +178,11 @@ impl Watches {
             let Some(response) = watcher.early.pop_front() else { break };
             watcher.receive(&response, &self.told).map_err(|what| format!("watcher {}: {what}", id.0))?;
         }
-        self.waiting.remove(&id);
+        if waits {
+            self.waiting.insert(id);
+        } else {
+            self.waiting.remove(&id);
+        }
         if watcher.is_canceled() {
             self.end(id);
             return Ok(());

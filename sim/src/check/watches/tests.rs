@@ -271,6 +271,11 @@ fn a_recorded_witness_may_tell_late() {
     let parts: [&[HistoryEvent]; 3] = [&witness(4), &watch, &witness(6)[3..]];
     assert_eq!(judge_as(Witness::Recorded, &parts), Ok(()));
     assert!(judge_as(Witness::Live, &parts).is_err());
+    // The witness catches up with the creation first, and with the events later.
+    let ahead: Vec<HistoryEvent> = (5..=6).map(|revision| got(6, events(revision))).collect();
+    let slowly = [&[open(all(0)), created(4)], ahead.as_slice()].concat();
+    let parts: [&[HistoryEvent]; 4] = [&witness(3), &slowly, &witness(4)[2..], &witness(6)[3..]];
+    assert_eq!(judge_as(Witness::Recorded, &parts), Ok(()));
     let skips = [open(all(0)), created(4), got(6, events(6))];
     let parts: [&[HistoryEvent]; 3] = [&witness(4), &skips, &witness(6)[3..]];
     assert!(judge_as(Witness::Recorded, &parts).is_err());
