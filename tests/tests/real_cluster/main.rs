@@ -6,6 +6,9 @@
 mod judge;
 mod spoil;
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use detcd_tests::cluster::{Cluster, ClusterOptions};
@@ -50,6 +53,16 @@ fn report(run: &RealRun) {
     );
 }
 
+/// Writes the history down for whoever has to understand it, one line an event.
+fn keep(run: &RealRun) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("detcd-history-{}.txt", std::process::id()));
+    let mut file = BufWriter::new(File::create(&path).expect("the folder for temporary files can be written"));
+    for (at, event) in &run.history {
+        writeln!(file, "{at} {event:?}").expect("there is room for a history");
+    }
+    path
+}
+
 #[test]
 fn no_acknowledged_write_is_lost_by_members_that_are_killed_and_paused() {
     let plan = plan();
@@ -59,7 +72,7 @@ fn no_acknowledged_write_is_lost_by_members_that_are_killed_and_paused() {
     assert!(run.kills >= plan.kills, "only {} kills", run.kills);
     assert!(run.acknowledged_writes >= plan.writes, "only {} acknowledged writes", run.acknowledged_writes);
     if let Err(violation) = judge::judge(&run.history) {
-        panic!("the recorded history is wrong: {violation}");
+        panic!("the recorded history is wrong: {violation}\nall of it is in {}", keep(&run).display());
     }
     for (what, spoilt) in spoil::all(&run.history) {
         match judge::judge(&spoilt) {
