@@ -30,6 +30,15 @@ pub struct Host {
 #[derive(Debug)]
 pub struct Task(tokio::task::JoinHandle<()>);
 
+impl Task {
+    /// Ends the task, and waits until it holds nothing any more, no port for example.
+    pub async fn end(mut self) {
+        self.0.abort();
+        // It was cut off, or had ended by itself; both are what is wanted.
+        let _ = (&mut self.0).await;
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();

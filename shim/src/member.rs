@@ -59,7 +59,7 @@ pub struct Member {
     stopping: watch::Sender<bool>,
     connections: (Arc<Semaphore>, u32),
     client_addresses: Vec<SocketAddr>,
-    _tasks: Vec<Task>,
+    tasks: Vec<Task>,
 }
 
 impl Member {
@@ -104,7 +104,7 @@ impl Member {
             let served = serve(host.clone(), listener, routes.clone(), Arc::clone(&connections.0), stops.clone());
             tasks.push(host.spawn(after_loading(published.status(), served)));
         }
-        Ok(Member { host, inbox, published, end, stopping, connections, client_addresses, _tasks: tasks })
+        Ok(Member { host, inbox, published, end, stopping, connections, client_addresses, tasks })
     }
 
     /// Where clients reach this member, with the real ports if the flags said 0.
@@ -144,6 +144,9 @@ impl Member {
         let _ = self.stopping.send(true);
         let (open, max) = &self.connections;
         let _ = self.host.within(DRAIN_TIME_MAX, open.acquire_many(*max)).await;
+        for task in self.tasks {
+            task.end().await;
+        }
         end
     }
 }

@@ -4,6 +4,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use detcd::config::Config;
+use detcd::flags;
+use detcd::host::Host;
+use detcd::member::Member;
+
 fn detcd(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_detcd"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")) {
@@ -90,6 +95,19 @@ fn flags_that_are_unknown_or_wrong_end_with_their_exit_status() {
         assert!(line.starts_with(expected), "{arguments:?}: {line}");
     }
     assert!(is_empty(folder.path()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_of_another_cluster_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = format!("--data-dir={}", folder.path().join("d").display());
+    let arguments = free_ports().into_iter().chain([data.clone()]);
+    let Ok(flags::Command::Run(given)) = flags::parse(arguments, []) else { panic!("these flags make a member") };
+    let member = Member::start(Config::new(&given).expect("a configuration"), Host::start()).await.expect("it starts");
+    member.ready().await.expect("it lives");
+    assert_eq!(member.stop().await, Some(detcd::End::Stopped));
+    let line = line(&on_free_ports(folder.path(), &[&data, "--initial-cluster-token=other"]), 1);
+    assert!(line.starts_with("detcd: data directory does not fit: "), "{line}");
 }
 
 #[test]

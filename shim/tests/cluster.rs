@@ -1,0 +1,315 @@
+//! Whole members in one process, reached by gRPC and HTTP as clients reach them.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use detcd::End;
+use detcd::config::Config;
+use detcd::flags::{self, Command};
+use detcd::host::Host;
+use detcd::member::Member;
+use detcd::rpc::cluster_client::ClusterClient;
+use detcd::rpc::kv_client::KvClient;
+use detcd::rpc::lease_client::LeaseClient;
+use detcd::rpc::maintenance_client::MaintenanceClient;
+use detcd::rpc::watch_client::WatchClient;
+use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+use tonic::transport::Channel;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ports that nobody listens on. They are freed on return, so another process could take one in between; the range of
+/// the operating system is wide enough that this does not happen in practice.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+}
+
+/// Where the members of a cluster are.
+struct Plan {
+    folder: tempfile::TempDir,
+    peer_ports: Vec<u16>,
+    client_ports: Vec<u16>,
+    more: String,
+}
+
+impl Plan {
+    fn new(members: usize) -> Plan {
+        let mut peer_ports = free_ports(2 * members);
+        let client_ports = peer_ports.split_off(members);
+        Plan { folder: tempfile::tempdir().expect("a folder"), peer_ports, client_ports, more: String::new() }
+    }
+
+    fn config(&self, member: usize) -> Config {
+        let cluster: Vec<_> =
+            self.peer_ports.iter().enumerate().map(|(name, port)| format!("m{name}=http://127.0.0.1:{port}")).collect();
+        let (peer, client) = (self.peer_ports[member], self.client_ports[member]);
+        let arguments = format!(
+            "--name m{member} --data-dir {data} --listen-peer-urls http://127.0.0.1:{peer} \
+            --initial-advertise-peer-urls http://127.0.0.1:{peer} --listen-client-urls http://127.0.0.1:{client} \
+            --advertise-client-urls http://127.0.0.1:{client} --initial-cluster {cluster} {more}",
+            data = self.data_dir(member).display(),
+            cluster = cluster.join(","),
+            more = self.more,
+        );
+        match flags::parse(arguments.split_whitespace().map(String::from), []) {
+            Ok(Command::Run(given)) => Config::new(&given).expect("a good configuration"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn data_dir(&self, member: usize) -> std::path::PathBuf {
+        self.folder.path().join(format!("m{member}"))
+    }
+
+    async fn start(&self, member: usize) -> Member {
+        Member::start(self.config(member), Host::start()).await.expect("the member starts")
+    }
+
+    async fn channel(&self, member: usize) -> Channel {
+        let url = format!("http://127.0.0.1:{}", self.client_ports[member]);
+        Channel::from_shared(url).expect("a URL").connect().await.expect("connected")
+    }
+}
+
+async fn ready(member: &Member) {
+    tokio::time::timeout(PATIENCE, member.ready()).await.expect("ready in time").expect("it lives");
+}
+
+async fn stop(member: Member) {
+    assert_eq!(member.stop().await, Some(End::Stopped));
+}
+
+fn put(key: &str, value: impl Into<Vec<u8>>) -> pb::PutRequest {
+    pb::PutRequest { key: key.to_string().into(), value: value.into().into(), ..Default::default() }
+}
+
+fn get(key: &str) -> pb::RangeRequest {
+    pb::RangeRequest { key: key.to_string().into(), ..Default::default() }
+}
+
+async fn value(channel: &Channel, key: &str) -> Option<String> {
+    let response = KvClient::new(channel.clone()).range(get(key)).await.expect("a range").into_inner();
+    response.kvs.first().map(|kv| String::from_utf8_lossy(&kv.value).into_owned())
+}
+
+/// An HTTP/1.1 request on the client port: the status line's code and the body.
+async fn http(port: u16, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("connected");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("an answer");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let code = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+    (code, body.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_member_keeps_what_it_acknowledged_over_a_restart() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let response = KvClient::new(channel.clone()).put(put("k", "v")).await.expect("a put").into_inner();
+    let header = response.header.expect("a header");
+    assert_eq!(header.revision, 2);
+    assert_eq!(value(&channel, "k").await.as_deref(), Some("v"));
+    let status = MaintenanceClient::new(channel.clone()).status(pb::StatusRequest {}).await.expect("a status");
+    assert_eq!(status.get_ref().version, "3.7.1");
+    assert_eq!(status.get_ref().leader, header.member_id);
+    let members = ClusterClient::new(channel).member_list(pb::MemberListRequest::default()).await.expect("members");
+    let members = members.into_inner().members;
+    assert_eq!(members.len(), 1);
+    assert_eq!(members[0].name, "m0");
+    assert_eq!(members[0].client_ur_ls, [format!("http://127.0.0.1:{}", plan.client_ports[0])]);
+    stop(member).await;
+
+    let member = plan.start(0).await;
+    ready(&member).await;
+    assert_eq!(value(&plan.channel(0).await, "k").await.as_deref(), Some("v"));
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_version_are_served_beside_grpc() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let port = plan.client_ports[0];
+    let healthy = (200, r#"{"health":"true","reason":""}"#.to_string());
+    assert_eq!(http(port, "GET", "/health").await, healthy);
+    assert_eq!(http(port, "GET", "/health?serializable=true").await, healthy);
+    assert_eq!(http(port, "POST", "/health").await.0, 405);
+    let versions = r#"{"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"}"#.to_string();
+    assert_eq!(http(port, "GET", "/version").await, (200, versions));
+    assert_eq!(http(port, "PUT", "/version").await.0, 405);
+    assert_eq!(http(port, "GET", "/nothing").await.0, 404);
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_beyond_the_limits_are_refused_with_grpcs_and_etcds_codes() {
+    let mut plan = Plan::new(1);
+    plan.more = "--max-request-bytes 10000".into();
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let mut client = KvClient::new(plan.channel(0).await);
+    let error = client.put(put("k", vec![0; 20_000])).await.expect_err("too large for etcd");
+    assert_eq!((error.code(), error.message()), (Code::InvalidArgument, "etcdserver: request is too large"));
+    let error = client.put(put("k", vec![0; 600_000])).await.expect_err("too large for gRPC");
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+    client.put(put("k", vec![0; 5_000])).await.expect("within the limits");
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_stream_brings_every_event_in_order_and_ends_with_the_member() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let (requests, stream) = tokio::sync::mpsc::channel(4);
+    let create = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
+    let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    requests.send(create).await.expect("the stream listens");
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let mut watch = WatchClient::new(channel.clone()).watch(stream).await.expect("a stream").into_inner();
+    let created = watch.message().await.expect("no error").expect("a response");
+    assert!(created.created);
+    // Far more than the credit of a stream, while nobody reads.
+    const EVENTS: usize = 60;
+    let mut client = KvClient::new(channel);
+    for number in 0..EVENTS {
+        client.put(put("k", vec![u8::try_from(number).expect("small"); 100_000])).await.expect("a put");
+    }
+    let mut seen = 0;
+    while seen < EVENTS {
+        let response = tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time");
+        for event in response.expect("no error").expect("a response").events {
+            let kv = event.kv.expect("a key");
+            assert_eq!(usize::from(kv.value[0]), seen);
+            assert_eq!(kv.value.len(), 100_000);
+            seen += 1;
+        }
+    }
+    stop(member).await;
+    let end = tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time");
+    assert_eq!(end.expect_err("the stream ends").message(), "etcdserver: server stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_live_by_keepalives_and_take_their_keys_along() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let mut leases = LeaseClient::new(channel.clone());
+    let granted = leases.lease_grant(pb::LeaseGrantRequest { ttl: 60, id: 0 }).await.expect("a lease").into_inner();
+    assert_eq!(granted.ttl, 60);
+    let request = pb::PutRequest { lease: granted.id, ..put("k", "v") };
+    KvClient::new(channel.clone()).put(request).await.expect("a put");
+    let asks = [granted.id, 12_345].map(|id| pb::LeaseKeepAliveRequest { id });
+    let mut alive = leases.lease_keep_alive(tokio_stream::iter(asks)).await.expect("a stream").into_inner();
+    let first = alive.message().await.expect("no error").expect("a response");
+    assert_eq!((first.id, first.ttl), (granted.id, 60));
+    let unknown = alive.message().await.expect("no error").expect("a response");
+    assert_eq!((unknown.id, unknown.ttl), (12_345, 0));
+    assert!(alive.message().await.expect("no error").is_none(), "the stream ends with the requests");
+    leases.lease_revoke(pb::LeaseRevokeRequest { id: granted.id }).await.expect("revoked");
+    assert_eq!(value(&channel, "k").await, None);
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_a_quorum_says_so_in_every_way() {
+    let plan = Plan::new(3);
+    let member = plan.start(0).await;
+    let channel = plan.channel(0).await;
+    let (code, body) =
+        tokio::time::timeout(PATIENCE, http(plan.client_ports[0], "GET", "/health")).await.expect("soon");
+    assert_eq!((code, body.trim_end()), (503, r#"{"health":"false","reason":"RAFT NO LEADER"}"#));
+    assert_eq!(http(plan.client_ports[0], "GET", "/health?serializable=true").await.0, 200);
+    let mut request = tonic::Request::new(get("k"));
+    request.metadata_mut().insert("hasleader", "true".parse().expect("ASCII"));
+    let error = KvClient::new(channel.clone()).range(request).await.expect_err("nobody leads");
+    assert_eq!((error.code(), error.message()), (Code::Unavailable, "etcdserver: no leader"));
+    let mut watch = tonic::Request::new(tokio_stream::pending::<pb::WatchRequest>());
+    watch.metadata_mut().insert("hasleader", "true".parse().expect("ASCII"));
+    let error = WatchClient::new(channel).watch(watch).await.expect_err("nobody leads");
+    assert_eq!(error.message(), "etcdserver: no leader");
+    drop(member);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_members_agree_and_go_on_without_one() {
+    let plan = Plan::new(3);
+    let mut members = Vec::new();
+    for member in 0..3 {
+        members.push(Some(plan.start(member).await));
+    }
+    for member in members.iter().flatten() {
+        ready(member).await;
+    }
+    let channels = [plan.channel(0).await, plan.channel(1).await, plan.channel(2).await];
+    for (number, channel) in channels.iter().enumerate() {
+        let key = format!("k{number}");
+        KvClient::new(channel.clone()).put(put(&key, "v")).await.expect("a put through any member");
+        for other in &channels {
+            assert_eq!(value(other, &key).await.as_deref(), Some("v"), "a read through any member is fresh");
+        }
+    }
+    let status = MaintenanceClient::new(channels[0].clone()).status(pb::StatusRequest {}).await.expect("a status");
+    let ids: Vec<u64> = (0..3).map(|member| plan.config(member).node_config(0).node_id.0).collect();
+    let leader = ids.iter().position(|id| *id == status.get_ref().leader).expect("a member leads");
+    stop(members[leader].take().expect("it runs")).await;
+    let other = (leader + 1) % 3;
+    let mut client = KvClient::new(channels[other].clone());
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while let Err(error) = client.put(put("after", "v")).await {
+        assert!(tokio::time::Instant::now() < deadline, "no new leader: {error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    members[leader] = Some(plan.start(leader).await);
+    ready(members[leader].as_ref().expect("it runs")).await;
+    assert_eq!(value(&plan.channel(leader).await, "after").await.as_deref(), Some("v"), "it catches up");
+    for member in members.into_iter().flatten() {
+        stop(member).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_of_another_cluster_is_refused_and_untouched() {
+    let mut plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    stop(member).await;
+    let before = contents(&plan.data_dir(0));
+    plan.more = "--initial-cluster-token other".into();
+    let member = plan.start(0).await;
+    let end = tokio::time::timeout(PATIENCE, member.ended()).await.expect("in time");
+    let End::Halted(reason) = end else { panic!("{end:?}") };
+    assert!(reason.to_string().starts_with("data directory does not fit: "), "{reason}");
+    assert!(contents(&plan.data_dir(0)) == before, "nothing was written");
+}
+
+/// All files below a folder with their bytes.
+fn contents(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            let bytes = std::fs::read(&path).expect("a file");
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
+}
