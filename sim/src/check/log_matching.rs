@@ -3,7 +3,8 @@
 //! Rules and their sources:
 //! * Two entries with the same index and term are the same, and so are their predecessors (Raft, figure 3, "Log
 //!   Matching"): checked one step back each time, which gives the whole by induction.
-//! * A leader only appends to its log (figure 3, "Leader Append-Only").
+//! * A leader only appends to its log (figure 3, "Leader Append-Only"). Notes of one step do not tell whether it stepped
+//!   down before it took a newer leader's entries, so what counts is a step after which it still leads the same term.
 //! * An entry committed in a term is in the logs of the leaders of all later terms (figure 3, "Leader Completeness").
 //!   What some member applied is committed, in a term not newer than that of the newest leader so far. So a leader of a
 //!   newer term has to have it; a stale candidate of an older term that wins late need not, and is legal.
@@ -206,13 +207,10 @@ impl LogMatching {
         if serving && self.logs[node].reopened {
             self.reopened(node, notes, status)?;
         }
-        for note in notes {
-            self.note(node, note)?;
-        }
-        if serving && status.role != Role::Leader {
+        if status.role != Role::Leader || self.logs[node].leads != Some(status.term) {
             self.logs[node].leads = None;
         }
-        Ok(())
+        notes.iter().try_for_each(|note| self.note(node, note))
     }
 
     /// The first look at a log after a crash: what was durable is there, and what was not may be.
@@ -325,6 +323,16 @@ mod tests {
         };
         assert!(told(true).expect_err("overwrote").detail.contains("its own log"));
         assert_eq!(told(false), Ok(()));
+    }
+
+    #[test]
+    fn a_leader_that_is_deposed_in_the_step_in_which_it_takes_other_entries_is_legal() {
+        let told = judge(|run| {
+            run.notes(0, &[appended(1, 1, 11)]).notes(0, &[leads(0, 2)]).notes(0, &[appended(2, 2, 22)]);
+            let follows = Note::Role { role: Role::Follower, term: Term(3), leader: NodeId(2) };
+            run.notes(0, &[appended(2, 3, 23), follows]);
+        });
+        assert_eq!(told, Ok(()));
     }
 
     #[test]
