@@ -272,6 +272,7 @@ impl Recovery {
         let segments: Vec<SegmentName> = self.segments.iter().map(|(name, _)| *name).collect();
         let marks = self.marks.unwrap_or(MarksRead { newest: Mark::default(), next_boot: 1 });
         let fresh = segments.is_empty();
+        let recorded_state = self.log.hard_state;
         let log = self.log.finish(segments.last().map(|name| name.file()), tail.offset)?;
         let cut = segments.last().filter(|_| !tail.torn.is_empty()).map(|name| TornTail {
             file: name.file(),
@@ -286,7 +287,9 @@ impl Recovery {
             tail,
             mark: marks.newest,
             hard_state: log.hard_state,
+            recorded_state,
             last_index: log.last_index(),
+            bare_mark: log.bare_mark,
             last_entry: log.last_entry.unwrap_or((marks.newest.durable.last_index, marks.newest.durable.last_term)),
         };
         Ok(Recovered {

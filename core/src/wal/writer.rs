@@ -55,6 +55,8 @@ pub struct Writer {
     last_id: WriteId,
     issued_id: WriteId,
     durable_id: WriteId,
+    /// What opening itself wrote.
+    open_id: WriteId,
     writes: VecDeque<Write>,
 
     segments: VecDeque<SegmentName>,
@@ -70,6 +72,9 @@ pub struct Writer {
     last_index: LogIndex,
     /// The last entry record as written.
     last_entry: (LogIndex, Term),
+    /// The newest mark, unless an entry that was written after it is durable. Then the entry that it names has to
+    /// stay, as only its term tells whether the mark replaced the entries behind it.
+    bare_mark: Option<LogIndex>,
     scratch: BytesMut,
     /// Room for the first segment and the marks that the disk refused.
     denied: Vec<(FileName, u64)>,
@@ -92,6 +97,8 @@ struct Write {
     id: WriteId,
     bytes: u64,
     end: Position,
+    /// Whether an entry stands in it, and no mark after that.
+    ends_with_entry: bool,
 }
 
 /// The segment that is written.
@@ -138,13 +145,18 @@ impl Writer {
 
     /// Whether the log is ready: everything that was read is durable, and this boot is counted.
     pub fn is_open(&self) -> bool {
+        self.is_ready() && self.durable_id >= self.open_id
+    }
+
+    /// Whether records may be written.
+    pub(super) fn is_ready(&self) -> bool {
         self.stage == Stage::Open
     }
 
     /// Whether a stop has been carried out.
     pub fn is_stopped(&self) -> bool {
         self.stopping
-            && if self.is_open() {
+            && if self.is_ready() {
                 self.is_idle() && !self.marks.is_writing() && self.marks.newest.durable == self.marks.durable
             } else {
                 self.is_denied_opening()
@@ -169,7 +181,7 @@ impl Writer {
     /// Whether proposals may be accepted: false if the disk refused room for the next segment and the current one
     /// cannot take the reserve any more. Then call [`Writer::retry_allocate`] from time to time.
     pub fn has_room(&self) -> bool {
-        if !self.is_open() {
+        if !self.is_ready() {
             return !self.is_denied_opening();
         }
         let room_bytes = self.current.size_bytes - self.current.offset;
@@ -247,7 +259,7 @@ impl Writer {
 
     fn wants_write(&self) -> bool {
         let is_due = self.issued_id < self.last_id || self.stopping;
-        self.is_open() && is_due && !self.pending.is_empty() && !self.next.is_cutting()
+        self.is_ready() && is_due && !self.pending.is_empty() && !self.next.is_cutting()
     }
 
     /// How long the next write may be, so that everything in flight stays within what recovery takes for torn.
@@ -262,6 +274,7 @@ impl Writer {
     /// Writes pending values until the next one might go beyond the limit.
     fn write(&mut self, limit_bytes: u64, disk: &mut DiskQueue) {
         let mut out = BytesMut::with_capacity(limit_bytes.min(self.pending_bytes) as usize);
+        let mut ends_with_entry = false;
         while let Some(pending) = self.pending.front() {
             let bytes_max = pending.payload.framed_bytes_max();
             if out.len() as u64 + bytes_max > limit_bytes {
@@ -272,9 +285,15 @@ impl Writer {
                 Payload::Entry(entry) => {
                     self.last_index = entry.index;
                     self.last_entry = (entry.index, entry.term);
+                    ends_with_entry = true;
                 }
                 Payload::HardState(state) => self.written_state = *state,
-                Payload::Mark(mark) => self.last_index = self.last_index.max(mark.index),
+                Payload::Mark(mark) => {
+                    self.last_index = self.last_index.max(mark.index);
+                    self.bare_mark = Some(mark.index);
+                    self.writes.iter_mut().for_each(|write| write.ends_with_entry = false);
+                    ends_with_entry = false;
+                }
             }
             self.pending_bytes -= bytes_max;
             self.pending.pop_front();
@@ -292,7 +311,7 @@ impl Writer {
         self.issue(OpKind::LogAppend, action, disk);
         let sync = self.issue(OpKind::LogSync, DiskAction::Sync { file }, disk);
         self.current.offset += bytes;
-        self.writes.push_back(Write { sync, id: self.issued_id, bytes, end: self.position() });
+        self.writes.push_back(Write { sync, id: self.issued_id, bytes, end: self.position(), ends_with_entry });
     }
 
     /// The end of the log as written.
@@ -362,12 +381,15 @@ impl Writer {
             let write = self.writes.pop_front().expect("just seen");
             self.durable_id = write.id;
             self.marks.durable = write.end;
+            if write.ends_with_entry {
+                self.bare_mark = None;
+            }
         }
     }
 
     /// Does whatever has become possible, but writes nothing that is pending.
     fn advance(&mut self, disk: &mut DiskQueue) {
-        if !self.is_open() {
+        if !self.is_ready() {
             return;
         }
         self.advance_cut(disk);
@@ -391,6 +413,7 @@ impl Writer {
     /// The files go once a mark that says so is durable. Call it only when a checkpoint at `index` or later, and its
     /// mark in the log, are durable.
     pub fn release_before(&mut self, index: LogIndex, disk: &mut DiskQueue) {
+        let index = self.bare_mark.map_or(index, |mark| index.min(mark));
         while self.segments.get(1).is_some_and(|second| second.index <= index) {
             let first = self.segments.pop_front().expect("there are two");
             self.marks.release(first);

@@ -26,6 +26,8 @@ pub(super) struct LogBuilder {
     pub(super) marks: Vec<SnapshotMeta>,
     /// The last entry record, if there was one.
     pub(super) last_entry: Option<(LogIndex, Term)>,
+    /// The last mark, if no entry record came after it.
+    pub(super) bare_mark: Option<LogIndex>,
 }
 
 impl Default for LogBuilder {
@@ -38,6 +40,7 @@ impl Default for LogBuilder {
             entries: Vec::new(),
             marks: Vec::new(),
             last_entry: None,
+            bare_mark: None,
         }
     }
 }
@@ -116,6 +119,7 @@ impl LogBuilder {
             }
         }
         self.last_entry = Some((entry.index, entry.term));
+        self.bare_mark = None;
         self.entries.push(entry);
         Ok(())
     }
@@ -138,6 +142,7 @@ impl LogBuilder {
             self.entries.clear();
             self.first_index = mark.index.next();
         }
+        self.bare_mark = Some(mark.index);
         self.marks.push(mark);
     }
 

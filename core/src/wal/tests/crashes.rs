@@ -126,7 +126,7 @@ struct World {
     life: Life,
     /// By the life that goes on.
     written: Written,
-    /// By the last life that came as far as being open: only then is what it had found durable.
+    /// By the last life that came as far as writing: only then is what it had found durable.
     written_before: Written,
     /// The log with everything appended.
     log: Log,
@@ -252,7 +252,7 @@ impl World {
     }
 
     fn crash(&mut self, loses_power: bool, seed: u64) {
-        if self.life.writer.is_open() {
+        if self.life.writer.is_ready() {
             self.written.durable = self.life.writer.durable();
             self.written_before = std::mem::take(&mut self.written);
             assert!(self.life.writer.boot() > self.last_boot, "a boot is used twice");
@@ -322,9 +322,10 @@ fn run(config: WalConfig, steps: &[Step]) {
     world.life.writer.retry_allocate(&mut world.life.queue);
     world.life.settle();
     assert!(world.life.writer.is_open());
+    let before = world.life.writer.durable();
     world.run(&Step::Append { entries: 1, data_bytes: 10 });
     world.life.settle();
-    assert_eq!(world.life.writer.durable(), WriteId(1), "after everything, the log still works");
+    assert_eq!(world.life.writer.durable(), WriteId(before.0 + 1), "after everything, the log still works");
     world.crash(true, 2);
     assert_eq!(world.log.entries.last().map(|entry| entry.data.len()), Some(10));
 }
@@ -343,8 +344,12 @@ fn config() -> impl Strategy<Value = WalConfig> {
     )
 }
 
+fn proptest_config() -> ProptestConfig {
+    ProptestConfig { cases: 600, max_shrink_iters: 5_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(proptest_config())]
 
     #[test]
     fn no_crash_loses_what_was_durable_or_invents_anything(

@@ -143,6 +143,7 @@ fn a_log_of_another_member_or_cluster_is_foreign() {
 /// A log of which the last entries are not marked as durable, and the end of what is marked.
 fn with_unmarked_entries(config: &WalConfig, entries: u64) -> (ModelDisk, u64) {
     let mut life = Life::fresh(config);
+    life.writer.append(&[], Some(HardState { term: Term(1), ..HardState::default() }), None);
     for index in 1..=entries {
         life.append(&[entry(1, index, &[index as u8; 100])]);
     }

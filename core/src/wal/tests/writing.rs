@@ -218,6 +218,50 @@ fn a_checkpoint_of_a_leader_replaces_the_log() {
 }
 
 #[test]
+fn the_entry_that_shows_that_a_checkpoint_replaced_the_log_is_not_released() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    for index in 1..=30 {
+        life.append(&[entry(1, index, &[7; 200])]);
+    }
+    // Index 8 is the last in the first segment: without it the entries behind it would seem to go on from the mark.
+    life.writer.append(&[], Some(state(2, 0, 8)), Some(mark(2, 8)));
+    life.settle();
+    life.writer.release_before(LogIndex(9), &mut life.queue);
+    life.settle();
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!((recovered.first_index, recovered.entries.len()), (LogIndex(9), 0));
+
+    let (mut life, _) = Life::begin(&config, life.disk).unwrap();
+    life.settle();
+    life.writer.release_before(LogIndex(9), &mut life.queue);
+    life.settle();
+    assert_eq!(recover(&config, &mut life.disk).unwrap().entries, []);
+
+    life.append(&[entry(2, 9, b"on")]);
+    life.writer.release_before(LogIndex(9), &mut life.queue);
+    life.settle();
+    assert_eq!(life.segments()[0], "member/wal/0000000000000001-0000000000000009.wal");
+    assert_eq!(recover(&config, &mut life.disk).unwrap().entries, [entry(2, 9, b"on")]);
+}
+
+#[test]
+fn a_term_that_only_an_entry_proves_gets_a_record_before_the_log_is_open() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.append(&[entry(3, 1, b"a")]);
+    let (mut life, recovered) = Life::begin(&config, life.disk).unwrap();
+    assert_eq!(recovered.hard_state, state(3, 0, 0));
+    while !life.writer.is_open() {
+        assert_eq!(life.writer.durable(), WriteId(0));
+        life.complete(0);
+    }
+    life.disk.lose_power(&mut Draw::new(1));
+    let recovered = recover(&config, &mut life.disk).unwrap();
+    assert_eq!(recovered.start.recorded_state, state(3, 0, 0));
+}
+
+#[test]
 fn overwritten_entries_are_gone() {
     let config = small_config();
     let mut life = Life::fresh(&config);

@@ -13,7 +13,7 @@ use crate::log::HardState;
 use crate::types::{LogIndex, Term};
 
 use super::super::marks::{MARKS_FILE_BYTES, Mark, Position, marks_file, marks_temporary_file};
-use super::super::payload::{header_bytes_max, put_header};
+use super::super::payload::{Payload, header_bytes_max, put_header};
 use super::super::segment::{SegmentName, temporary_file};
 use super::super::{SECTOR_BYTES, WAL_DIR, WalConfig};
 use super::cut::NextSegment;
@@ -41,12 +41,16 @@ pub struct WriterStart {
     pub(in super::super) tail: TailStart,
     /// The newest durable mark.
     pub(in super::super) mark: Mark,
-    /// The newest hard state in the log.
+    /// The newest hard state.
     pub(in super::super) hard_state: HardState,
+    /// The newest hard state that has a record; the other one may be raised by what entries and marks prove.
+    pub(in super::super) recorded_state: HardState,
     /// The last index of the log.
     pub(in super::super) last_index: LogIndex,
     /// The last entry record of the log.
     pub(in super::super) last_entry: (LogIndex, Term),
+    /// The newest mark, if no entry was written after it.
+    pub(in super::super) bare_mark: Option<LogIndex>,
 }
 
 /// Where writing goes on.
@@ -102,15 +106,17 @@ impl Writer {
             last_id: WriteId(0),
             issued_id: WriteId(0),
             durable_id: WriteId(0),
+            open_id: WriteId(0),
             writes: VecDeque::new(),
             segments: start.segments.into(),
             current: Current { size_bytes: start.tail.size_bytes, offset: start.tail.offset, crc: start.tail.crc },
             next: NextSegment::default(),
             marks: Marks::after(start.mark, start.released),
-            appended_state: start.hard_state,
-            written_state: start.hard_state,
+            appended_state: start.recorded_state,
+            written_state: start.recorded_state,
             last_index: start.last_index,
             last_entry: start.last_entry,
+            bare_mark: start.bare_mark,
             scratch: BytesMut::new(),
             denied: Vec::new(),
         };
@@ -127,6 +133,13 @@ impl Writer {
             // What was read may have been in a cache only, of a process that was killed.
             writer.issue_stage(DiskAction::Sync { file: writer.current_file() }, disk);
             writer.issue_stage(DiskAction::Sync { file: marks_file() }, disk);
+        }
+        // What proves a raised term may be overwritten or released, so it gets a record of its own.
+        if start.hard_state != start.recorded_state {
+            writer.last_id.0 += 1;
+            writer.open_id = writer.last_id;
+            writer.appended_state = start.hard_state;
+            writer.push(Payload::HardState(start.hard_state), true);
         }
         writer.enter_next_stages(disk);
         writer
@@ -171,7 +184,7 @@ impl Writer {
 
     /// Goes on to the next stage while nothing of the current one is under way.
     fn enter_next_stages(&mut self, disk: &mut DiskQueue) {
-        while self.ops.is_empty() && self.denied.is_empty() && !self.is_open() {
+        while self.ops.is_empty() && self.denied.is_empty() && !self.is_ready() {
             self.stage = self.enter_stage_after(self.stage, disk);
         }
     }
