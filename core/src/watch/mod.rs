@@ -6,8 +6,9 @@
 //! away is seen for what it is: the watcher is canceled with the compacted revision, never moved on.
 //!
 //! The hub follows the store with one cursor. A watcher is *synced* if it has everything up to the cursor; it takes no
-//! part in anything until the cursor meets an event of its range, found by an index over keys and spans. Then it *lags*,
-//! at that event's revision, and gets its turn: streams with credit in turn, and in a stream its watchers in turn.
+//! part in anything until the cursor meets an event of its range, found by an index over keys and spans. Then it
+//! *lags*, at that event's revision, and gets its turn: streams with credit in turn, and in a stream its watchers in
+//! turn.
 //!
 //! What clients see, where the contract leaves a choice:
 //! - The revision in the header of events is how far that watcher has everything with this response: at least the last
@@ -101,8 +102,8 @@ impl WatchHub {
     /// A hub without streams.
     ///
     /// A response carries about `batch_bytes` of events, and at least one revision. A watcher that asked for it, and
-    /// had nothing to tell, is told the revision every `progress_interval` (at least [`PROGRESS_INTERVAL_MIN`]) and up to
-    /// a tenth more.
+    /// had nothing to tell, is told the revision every `progress_interval` (at least [`PROGRESS_INTERVAL_MIN`]) and up
+    /// to a tenth more.
     pub fn new(batch_bytes: usize, progress_interval: Duration) -> WatchHub {
         WatchHub {
             batch_bytes: batch_bytes.max(1),
@@ -230,8 +231,8 @@ impl WatchHub {
         self.ticks.first().map(|(at, _)| *at)
     }
 
-    /// The time that [`WatchHub::next_wakeup`] named has come: watchers that asked for it, and had nothing to tell since
-    /// the last time, get a progress notification.
+    /// The time that [`WatchHub::next_wakeup`] named has come: watchers that asked for it, and had nothing to tell
+    /// since the last time, get a progress notification.
     pub fn wake(&mut self, now: Instant, view: &StoreView, header: &ResponseHeader, out: &mut Outputs) -> bool {
         self.pump(view, header, now, out)
     }

@@ -59,7 +59,8 @@ impl<T> SpanMap<T> {
         self.root = remove(root, span);
     }
 
-    /// Calls `visit` with the value of each span that contains `key`, in order of (start, end). O(m log n) for m of them.
+    /// Calls `visit` with the value of each span that contains `key`, in order of (start, end). O(m log n) for m of
+    /// them.
     pub fn containing(&self, key: &[u8], visit: &mut impl FnMut(&T)) {
         containing(&self.root, key, visit);
     }
