@@ -105,3 +105,19 @@ fn ten_thousand_watchers_of_one_span_all_get_every_event() {
         assert!(responses.iter().all(|response| window::revision_of(&response.events[0]) == 1 + round));
     }
 }
+
+#[test]
+fn progress_is_not_told_before_the_cursor_has_seen_all_that_was_applied() {
+    let mut bench = Bench::with_stream();
+    bench.create(watch("b"));
+    for _ in 0..10_000 {
+        bench.put_silently("a", "");
+    }
+    bench.put_silently("b", "1");
+    bench.out.clear();
+    bench.ask_for_progress();
+    assert_eq!(bench.told(), [""; 0], "the event of its key is not found yet");
+    assert!(bench.hub.has_work());
+    bench.settle();
+    assert_eq!(bench.told(), ["0@10002 10002:b=1", "-1@10002"]);
+}
