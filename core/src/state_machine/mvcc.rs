@@ -297,11 +297,16 @@ impl Mvcc {
         assert!(revision >= self.compacted, "what is compacted is not asked for: checked before");
         let mut record = newest;
         while record.at.revision > revision {
-            // What is newer than `revision` is there. What is not may have been swept, and did not exist then.
-            let Lineage { previous, jump, .. } = record.lineage();
-            record = self.records.get(if jump.revision > revision { &jump } else { &previous })?;
+            record = self.hop(record, revision)?;
         }
         (!record.is_tombstone()).then_some(record)
+    }
+
+    /// The next record on the way from a newer one to what was there at `revision`: as far back as is sure not to miss
+    /// it. What is newer than `revision` is there; what is not may have been swept, and did not exist then.
+    pub(crate) fn hop(&self, record: &Record, revision: Revision) -> Option<&Arc<Record>> {
+        let Lineage { previous, jump, .. } = record.lineage();
+        self.records.get(if jump.revision > revision { &jump } else { &previous })
     }
 
     /// Calls `each` for every key in `range` that exists at a revision, in byte order, until it returns false.

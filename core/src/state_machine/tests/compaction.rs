@@ -131,6 +131,31 @@ fn events_between_two_revisions_include_both() {
     assert_eq!(revisions(0, i64::MAX), [2, 3, 4]);
 }
 
+#[test]
+fn an_old_version_is_few_hops_away_however_many_there_are() {
+    let mut mvcc = Mvcc::default();
+    for _ in 0..5_000 {
+        mvcc.put(&key(0), Some(&Bytes::new()), Some(0));
+        mvcc.commit();
+    }
+    for compacted in [2, 1_700] {
+        mvcc.compact(compacted).unwrap();
+        while mvcc.is_sweeping() {
+            mvcc.sweep();
+        }
+        for revision in compacted..=mvcc.revision() {
+            let mut record = mvcc.get(&key(0), ReadAt::Latest).unwrap();
+            let mut hops = 0;
+            while record.at.revision > revision {
+                record = mvcc.hop(record, revision).unwrap();
+                hops += 1;
+            }
+            assert_eq!(record.at.revision, revision);
+            assert!(hops <= 91, "{hops} hops to revision {revision}: more than half the square of 13 bits");
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(u8),
