@@ -73,7 +73,7 @@ impl Plan {
         let knobs = scenario.knobs.clone().unwrap_or_else(|| choose(swarm, || swarm_knobs(weather)));
         let mut load = scenario.workload.clone();
         let load = load.get_or_insert_with(|| choose(swarm, || swarm_workload(weather)));
-        let specs = scenario.faults.clone().unwrap_or_else(|| choose(swarm, || faults::swarm(weather)));
+        let specs = scenario.faults.clone().unwrap_or_else(|| choose(swarm, || faults::swarm(weather, nodes)));
 
         let links = link_odds(weather, &network);
         let configs = node_configs(weather, nodes, &knobs);

@@ -312,7 +312,7 @@ impl World<'_> {
             }
         }
         for (session, generation) in streams {
-            self.break_stream(session, generation, tells);
+            self.break_stream(session, generation, tells && self.hosts[node].client_cuts == 0);
         }
     }
 }

@@ -240,8 +240,9 @@ impl World<'_> {
 
     /// The end of a stream arrives at its client.
     pub(super) fn stream_ended(&mut self, session: usize, generation: u64, from: Departure) {
-        if self.sessions[session].generation == generation && self.hosts[from.node].client_cuts == 0 {
-            self.break_stream(session, generation, true);
+        if self.hosts[from.node].let_go(&from) {
+            let notices = self.hosts[from.node].client_cuts == 0;
+            self.break_stream(session, generation, notices);
         }
     }
 
@@ -254,7 +255,7 @@ impl World<'_> {
         }
         if self.hosts[from.node].client_cuts > 0 {
             // A later one must not arrive without this one.
-            self.sessions[session].is_broken = true;
+            self.break_stream(session, generation, false);
             return;
         }
         let mut bytes = 0;
