@@ -1,8 +1,6 @@
 //! The full simulated cluster, with its disks, network, clients and every checker, against a bare raft-rs loop: committed
 //! client operations per second of CPU time, and messages per commit, of both.
 
-use std::time::Instant;
-
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use detcd_sim::{RunOptions, Scenario, Verdict, run};
 
@@ -10,6 +8,8 @@ mod bare_raft;
 
 const NODES: u64 = 5;
 const VALUE_BYTES: usize = 64;
+/// How many proposals the bare loop takes between two rounds of messages.
+const AT_ONCE: u64 = 1;
 
 /// Puts only: every operation is a proposal, as in the bare loop.
 fn scenario() -> Scenario {
@@ -23,19 +23,32 @@ fn scenario() -> Scenario {
     Scenario::parse("throughput.toml", &text).expect("a good scenario")
 }
 
+/// Nanoseconds that this thread was on a CPU. The machine may be shared: time of the clock would count others' work.
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures the real world")]
+fn cpu_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
+    text.split(' ').next().and_then(|number| number.parse().ok()).expect("it starts with a number")
+}
+
+/// What `work` gives, and the seconds of CPU time that it took; the best of three times.
+fn measured<T>(mut work: impl FnMut() -> T) -> (T, f64) {
+    let mut once = || {
+        let start = cpu_ns();
+        let result = work();
+        (result, (cpu_ns() - start) as f64 / 1e9)
+    };
+    let tries = [once(), once(), once()];
+    tries.into_iter().min_by(|one, other| one.1.total_cmp(&other.1)).expect("three tries")
+}
+
 fn throughput(criterion: &mut Criterion) {
     let scenario = scenario();
-    // The process has one thread and does not wait: time of the clock is CPU time.
-    let start = Instant::now();
-    let report = run(&scenario, 1, &RunOptions::default());
-    let full_s = start.elapsed().as_secs_f64();
+    let (report, full_s) = measured(|| run(&scenario, 1, &RunOptions::default()));
     assert_eq!(report.verdict, Verdict::Ok);
 
-    // The same number of proposals of the same size, and as many at once as the simulated leader had.
+    // The same number of proposals of the same size.
     let proposal_bytes = VALUE_BYTES + 40;
-    let start = Instant::now();
-    let bare = bare_raft::run(NODES, report.ops, 16, proposal_bytes);
-    let bare_s = start.elapsed().as_secs_f64();
+    let (bare, bare_s) = measured(|| bare_raft::run(NODES, report.ops, AT_ONCE, proposal_bytes));
     assert_eq!(bare.commits, report.ops);
 
     let ops = report.ops as f64;
@@ -50,7 +63,7 @@ fn throughput(criterion: &mut Criterion) {
         bencher.iter(|| run(&scenario, 1, &RunOptions::default()).digest);
     });
     group.bench_function("bare raft-rs", |bencher| {
-        bencher.iter(|| bare_raft::run(NODES, report.ops, 16, proposal_bytes).commits);
+        bencher.iter(|| bare_raft::run(NODES, report.ops, AT_ONCE, proposal_bytes).commits);
     });
     group.finish();
 }

@@ -40,6 +40,7 @@ pub(super) struct Host {
     /// What happens to it while it stands still.
     pub deferred: VecDeque<Event>,
     pub disk_slowness: u64,
+    pub disk_slow_until: u64,
     pub disk_stalled_until: u64,
     /// It was asked to stop cleanly.
     pub stopping: bool,
@@ -68,6 +69,7 @@ impl Host {
             client_cuts: 0,
             deferred: VecDeque::new(),
             disk_slowness: 1,
+            disk_slow_until: 0,
             disk_stalled_until: 0,
             stopping: false,
         }

@@ -82,7 +82,9 @@ impl World<'_> {
                 Some(Struck::Paused(node))
             }
             FaultKind::SlowDisk => {
-                self.hosts[node].disk_slowness *= fault.strength;
+                let host = &mut self.hosts[node];
+                host.disk_slowness = host.disk_slowness.max(fault.strength);
+                host.disk_slow_until = host.disk_slow_until.max(fault.end);
                 Some(Struck::SlowDisk(node))
             }
             FaultKind::DiskStall => {
@@ -171,7 +173,11 @@ impl World<'_> {
                     self.resume(node);
                 }
             }
-            Struck::SlowDisk(node) => self.hosts[node].disk_slowness /= fault.strength,
+            Struck::SlowDisk(node) => {
+                if self.hosts[node].disk_slow_until <= self.now {
+                    self.hosts[node].disk_slowness = 1;
+                }
+            }
             Struck::StalledDisk => {}
             Struck::FullDisk(node) => self.hosts[node].no_space -= 1,
             Struck::Clock(node) => self.set_clock_rate(node, self.plan.clock_ppm[node]),

@@ -180,7 +180,10 @@ impl World<'_> {
         let odds = &self.plan.disk;
         let usual_ns = if class == 1 { odds.sync_ns } else { odds.access_ns };
         let tail_ns = if permille(nth(draw, 0), odds.tail_permille) { below(nth(draw, 1), odds.tail_ns) } else { 0 };
-        let takes_ns = (1_000 + below(nth(draw, 2), usual_ns) + tail_ns) * host.disk_slowness;
+        let usually_ns = 1_000 + below(nth(draw, 2), usual_ns) + tail_ns;
+        // What a slow disk has begun it ends soon after it is fast again.
+        let slow_ns = host.disk_slow_until.saturating_sub(self.now) + usually_ns;
+        let takes_ns = (usually_ns * host.disk_slowness).min(slow_ns);
         let boot = host.boot;
         let event = Event::DiskDone { node, boot, op, reply: done.reply, durable: done.durable };
         self.queue.push(self.now + takes_ns, event);
