@@ -68,7 +68,8 @@ impl Member {
         self.forward_lease_ops(leader, term, out);
         if self.reads.wants_round() {
             let sequence = self.proposals.next_sequence();
-            self.reads.start_round(sequence, term, self.now + self.retry_interval());
+            // Late answers to a round that was given up are lost: a slow link must not make every round late.
+            self.reads.start_round(sequence, term, self.now + self.config.election_timeout);
             self.ask(leader, term, sequence, pb::forward_request::What::ReadIndex(pb::ReadIndex {}), out);
         }
     }
@@ -115,7 +116,7 @@ impl Member {
                 LeaseOp::KeepAlive(_) => pb::forward_request::What::LeaseKeepAlive(pb::LeaseKeepAlive { id }),
                 LeaseOp::TimeToLive(_) => pb::forward_request::What::LeaseTimeToLive(pb::LeaseTimeToLive { id }),
             };
-            let again_at = self.now + self.retry_interval();
+            let again_at = self.now + self.config.election_timeout;
             self.forwarded_lease_ops.open.insert(sequence, ForwardedLeaseOp { call, op, term, again_at });
             self.ask(leader, term, sequence, what, out);
         }

@@ -1,0 +1,167 @@
+//! Members through their door: what no client may notice, and what an operator is told.
+
+mod cluster;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use cluster::Cluster;
+use detcd_core::api::{Request, Response, Status};
+use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::types::ClusterId;
+use detcd_core::{HaltReason, Input, Role};
+
+fn put(key: &str, value: &str) -> Request {
+    Request::Put(pb::PutRequest { key: key.to_string().into(), value: value.to_string().into(), ..Default::default() })
+}
+
+fn get(key: &str) -> Request {
+    Request::Range(pb::RangeRequest { key: key.to_string().into(), ..Default::default() })
+}
+
+fn value_of(answer: Result<Response, Status>) -> Option<String> {
+    let Ok(Response::Range(range)) = answer else { panic!("{answer:?}") };
+    range.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())
+}
+
+#[test]
+fn every_member_takes_writes_and_reads_them_back() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.leader();
+    for at in 0..3 {
+        cluster.ask(at, put("k", &format!("v{at}"))).unwrap();
+        for reader in 0..3 {
+            assert_eq!(value_of(cluster.ask(reader, get("k"))), Some(format!("v{at}")));
+        }
+    }
+}
+
+#[test]
+fn a_forwarded_write_that_arrives_twice_is_applied_once() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.filter(|kind| if kind == "forward-propose" { 3 } else { 1 });
+    let follower = (leader + 1) % 3;
+    let Ok(Response::Put(first)) = cluster.ask(follower, put("k", "v")) else { panic!("not written") };
+    cluster.run_ms(1000);
+    let Ok(Response::Range(range)) = cluster.ask(leader, get("k")) else { panic!("not read") };
+    assert_eq!(range.kvs[0].version, 1);
+    assert_eq!(first.header.unwrap().revision, range.header.unwrap().revision);
+    assert!(cluster.marked(leader, "forward: a duplicate was not appended twice"));
+}
+
+#[test]
+fn a_member_that_lags_behind_the_log_gets_a_snapshot_although_messages_are_lost() {
+    let mut cluster = Cluster::new(3, |config| {
+        config.checkpoint_entries = 20;
+        config.catchup_entries = 5;
+        config.checkpoint_chunk_bytes = 200;
+    });
+    let leader = cluster.leader();
+    let behind = (leader + 1) % 3;
+    cluster.kill(behind);
+    for n in 0..60 {
+        cluster.ask(leader, put(&format!("k{}", n % 7), &format!("v{n}"))).unwrap();
+    }
+    // The first announcement is lost, and every third chunk: raft-rs alone would wait for ever.
+    let (announced, chunks) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let counted = announced.clone();
+    cluster.filter(move |kind| match kind {
+        "snapshot" => {
+            counted.set(counted.get() + 1);
+            usize::from(counted.get() > 1)
+        }
+        "snapshot-chunk" => {
+            chunks.set(chunks.get() + 1);
+            usize::from(chunks.get() % 3 != 0)
+        }
+        _ => 1,
+    });
+    cluster.open(behind);
+    cluster.run_ms(20_000);
+    assert!(announced.get() > 1, "the lost announcement was made again");
+    assert!(cluster.marked(behind, "snapshot: installed"));
+    assert_eq!(cluster.node(behind).status().state, cluster.node(leader).status().state);
+    assert_eq!(value_of(cluster.ask(behind, get("k3"))), Some("v59".to_string()));
+}
+
+#[test]
+fn a_cluster_comes_back_from_its_disks_with_the_same_state() {
+    let mut cluster = Cluster::new(3, |config| config.checkpoint_entries = 25);
+    let leader = cluster.leader();
+    for n in 0..90 {
+        cluster.ask(leader, put(&format!("k{}", n % 11), &format!("v{n}"))).unwrap();
+    }
+    cluster.run_ms(1000);
+    let before = cluster.node(leader).view();
+    (0..3).for_each(|at| cluster.kill(at));
+    (0..3).for_each(|at| cluster.open(at));
+    let leader = cluster.leader();
+    assert_eq!(cluster.node(leader).view().revision(), before.revision());
+    assert_eq!(value_of(cluster.ask(leader, get("k1"))), Some("v89".to_string()));
+    cluster.run_ms(1000);
+    let states: Vec<_> = (0..3).map(|at| cluster.node(at).status().state).collect();
+    assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
+}
+
+#[test]
+fn a_leader_that_stops_hands_leadership_on_first() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.input(leader, Input::Stop);
+    cluster.run_ms(300);
+    assert!(cluster.stopped[leader]);
+    cluster.kill(leader);
+    let leads = |at: &usize| cluster.node(*at).status().role == Role::Leader;
+    let successor = (0..3).filter(|at| *at != leader).find(leads);
+    assert!(successor.is_some(), "sooner than any election timeout");
+    cluster.open(leader);
+    cluster.run_ms(1000);
+    assert_eq!(cluster.halted[leader], None);
+    assert_eq!(cluster.node(leader).status().role, Role::Follower);
+}
+
+#[test]
+fn a_call_without_a_quorum_times_out_with_an_unknown_outcome() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    (0..3).filter(|at| *at != leader).for_each(|at| cluster.kill(at));
+    assert_eq!(cluster.ask(leader, put("k", "v")), Err(Status::Timeout));
+    assert_eq!(cluster.ask(leader, get("k")), Err(Status::Timeout));
+}
+
+#[test]
+fn a_data_directory_of_another_cluster_is_refused_and_not_touched() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.leader();
+    cluster.kill(0);
+    let (before, writes) = (cluster.disks[0].clone(), cluster.writes);
+    cluster.config_mut(0).cluster_id = ClusterId(8);
+    cluster.open(0);
+    cluster.run_ms(100);
+    assert!(matches!(cluster.halted[0], Some(HaltReason::Foreign { .. })), "{:?}", cluster.halted[0]);
+    assert_eq!(cluster.disks[0], before);
+    assert_eq!(cluster.writes, writes);
+}
+
+#[test]
+fn a_flipped_byte_in_the_log_is_refused_by_file_and_offset_and_nothing_is_written() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.leader();
+    for n in 0..20 {
+        cluster.ask(0, put("k", &format!("v{n}"))).unwrap();
+    }
+    cluster.input(0, Input::Stop);
+    cluster.run_ms(2000);
+    assert!(cluster.stopped[0]);
+    cluster.kill(0);
+    let name = cluster.disks[0].keys().find(|name| name.ends_with(".wal")).unwrap().clone();
+    cluster.disks[0].get_mut(&name).unwrap()[700] ^= 0x10;
+    let writes = cluster.writes;
+    cluster.open(0);
+    cluster.run_ms(100);
+    let Some(HaltReason::Damaged { file, offset, .. }) = &cluster.halted[0] else { panic!("{:?}", cluster.halted[0]) };
+    assert_eq!(*file, name);
+    assert!((500..=700).contains(offset), "{offset}");
+    assert_eq!(cluster.writes, writes);
+}
