@@ -40,8 +40,8 @@ impl Encoder {
     }
 }
 
-/// Takes values off some bytes. Every method gives `None` when there are too few, and allocates nothing on the word of a
-/// length alone.
+/// Takes values off some bytes. Every method gives `None` when there are too few, and allocates nothing on the word
+/// of a length alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decoder<'a> {
     bytes: &'a [u8],

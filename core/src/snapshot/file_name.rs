@@ -5,7 +5,8 @@ use crate::types::{LogIndex, Term};
 const DIR: &str = "member/snap/";
 const SUFFIX: &str = ".ckpt";
 
-/// The name of the checkpoint at an index and its term, relative to the data directory. Names of one term sort by index.
+/// The name of the checkpoint at an index and its term, relative to the data directory. Names of one term
+/// sort by index.
 pub fn checkpoint_name(term: Term, index: LogIndex) -> String {
     format!("{DIR}{:016x}-{:016x}{SUFFIX}", term.0, index.0)
 }

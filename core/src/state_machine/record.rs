@@ -104,7 +104,8 @@ impl Contents {
         Digest::of(&bytes)
     }
 
-    /// What this record takes by the measure that all members share: key, value and a flat share for the rest, in bytes.
+    /// What this record takes by the measure that all members share, in bytes: key, value and a flat share for the
+    /// rest.
     pub fn logical_bytes(&self) -> i64 {
         const FLAT_BYTES: usize = 64;
         i64::try_from(self.key.len() + self.value.len() + FLAT_BYTES).expect("a record fits in memory")

@@ -85,7 +85,9 @@ proptest! {
     }
 
     #[test]
-    fn a_snapshot_with_any_byte_changed_is_refused(steps in steps(), at in any::<prop::sample::Index>(), flip in 1..=255u8) {
+    fn a_snapshot_with_any_byte_changed_is_refused(
+        steps in steps(), at in any::<prop::sample::Index>(), flip in 1..=255u8,
+    ) {
         let (machine, _) = state(&steps);
         let mut bytes = write(&machine, 100).concat();
         let at = at.index(bytes.len());
