@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 use detcd_scenarios::catalogue;
 use detcd_scenarios::trial;
 
-/// Nobody can converge in no time at all.
-const HOPELESS: &str =
-    "name = \"hopeless\"\nwhy = \"To fail.\"\nnodes = 3\n\n[phases]\nfaults_ms = 2_000\nconverge_within_ms = 0\n";
+/// Every message is lost, so nobody ever leads.
+const HOPELESS: &str = "name = \"hopeless\"\nwhy = \"To fail.\"\nnodes = 3\n\n[network]\nloss_permille = 1_000\n
+[phases]\nfaults_ms = 2_000\nconverge_within_ms = 2_000\n";
 
 fn detcd_replay(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_detcd-replay")).args(args).output().expect("it can be run")

@@ -10,9 +10,9 @@ use detcd_scenarios::row::{Row, Verdict};
 const BRIEF: &str =
     "name = \"brief\"\nwhy = \"To be quick.\"\nnodes = 3\n\n[phases]\nwarmup_ms = 1_000\nfaults_ms = 2_000\n";
 
-/// As [`BRIEF`], but nobody can converge in no time at all.
-const HOPELESS: &str =
-    "name = \"hopeless\"\nwhy = \"To fail.\"\nnodes = 3\n\n[phases]\nfaults_ms = 2_000\nconverge_within_ms = 0\n";
+/// Every message is lost, so nobody ever leads.
+const HOPELESS: &str = "name = \"hopeless\"\nwhy = \"To fail.\"\nnodes = 3\n\n[network]\nloss_permille = 1_000\n
+[phases]\nfaults_ms = 2_000\nconverge_within_ms = 2_000\n";
 
 fn detcd_sim(folder: &Path, args: &[&str]) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_detcd-sim"));

@@ -250,10 +250,11 @@ impl World<'_> {
     pub(super) fn stream_out(&mut self, session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse>) {
         let state = &self.sessions[session];
         let gone = state.generation != generation || state.is_broken || state.watcher.is_none();
-        if gone || !self.hosts[from.node].let_go(&from) {
+        if gone {
             return;
         }
-        if self.hosts[from.node].client_cuts > 0 {
+        let host = &self.hosts[from.node];
+        if host.client_cuts > 0 || !host.let_go(&from) {
             // A later one must not arrive without this one.
             self.break_stream(session, generation, false);
             return;
