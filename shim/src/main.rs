@@ -10,6 +10,9 @@ use detcd::{End, log_format, version};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A configuration or a machine on which the member cannot run.
 const EXIT_FAILED: u8 = 1;
 

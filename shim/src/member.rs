@@ -207,6 +207,9 @@ async fn after_loading(mut status: watch::Receiver<NodeStatus>, task: impl Futur
 async fn log_changes(mut status: watch::Receiver<NodeStatus>) {
     loop {
         let NodeStatus { phase, role, term, leader, .. } = *status.borrow_and_update();
+        if phase == Phase::Halted {
+            return;
+        }
         tracing::info!(?phase, ?role, term = term.0, %leader, "node status");
         if status.changed().await.is_err() {
             return;
