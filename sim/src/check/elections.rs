@@ -6,6 +6,10 @@
 //!   persistent).
 //! * A term never goes back on a member; across a crash not below the term that it reported durable, and a vote that it
 //!   reported durable is still its vote in that term (Raft, figure 2, "Persistent state").
+//! * Whoever leads a term was voted for by a majority whose votes are durable: a vote leaves only once it is (thesis 3.8),
+//!   and a candidate's own is durable before it asks anybody (only a cluster of one, which asks nobody, may be early: it
+//!   lets nothing out before). A member whose durable term is already newer may have made its vote durable together
+//!   with that term, so it counts, unless its vote in the older term is known to be another's.
 //! * A leader whose election is noticed late, after a newer term has begun elsewhere, is legal.
 
 use std::collections::BTreeMap;
@@ -26,13 +30,28 @@ struct Member {
     durable: Term,
     /// The newest vote known to be durable.
     vote: Option<(Term, NodeId)>,
+    /// And the one before it, for elections that are noticed late.
+    vote_before: Option<(Term, NodeId)>,
     /// The newest term seen in this life; nothing until it has loaded what it stored.
     term: Option<Term>,
+}
+
+impl Member {
+    /// Whether its vote in `term` can be durable and for `candidate`.
+    fn may_have_voted(&self, term: Term, candidate: NodeId) -> bool {
+        let known = [self.vote, self.vote_before].into_iter().flatten().find(|(voted, _)| *voted == term);
+        match known {
+            Some((_, other)) => other == candidate,
+            None => self.durable > term,
+        }
+    }
 }
 
 /// Judges terms, votes and leaders.
 #[derive(Debug)]
 pub struct Elections {
+    /// The ids of the members by their places.
+    ids: Vec<u64>,
     members: Vec<Member>,
     /// Who led each term. One entry a term in which somebody won.
     leaders: BTreeMap<Term, NodeIndex>,
@@ -41,7 +60,11 @@ pub struct Elections {
 impl Elections {
     /// A checker for a cluster that starts empty.
     pub fn new(config: &CheckConfig) -> Elections {
-        Elections { members: vec![Member::default(); config.nodes], leaders: BTreeMap::new() }
+        Elections {
+            ids: config.member_ids.clone(),
+            members: vec![Member::default(); config.nodes],
+            leaders: BTreeMap::new(),
+        }
     }
 
     fn note(&mut self, node: NodeIndex, note: &Note) -> Result<(), String> {
@@ -74,8 +97,21 @@ impl Elections {
     fn leads(&mut self, node: NodeIndex, term: Term) -> Result<(), String> {
         match self.leaders.insert(term, node) {
             Some(other) if other != node => Err(format!("term {term} has two leaders, node {other} and node {node}")),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => self.elected(node, term),
         }
+    }
+
+    fn elected(&self, node: NodeIndex, term: Term) -> Result<(), String> {
+        let candidate = NodeId(self.ids[node]);
+        let voters = self.members.iter().filter(|member| member.may_have_voted(term, candidate)).count();
+        if self.members.len() == 1 || voters > self.members.len() / 2 {
+            return Ok(());
+        }
+        Err(format!(
+            "node {node} leads term {term}, but only {voters} of {} members can have a durable vote for it",
+            self.members.len()
+        ))
     }
 
     fn voted(&mut self, node: NodeIndex, term: Term, candidate: NodeId) -> Result<(), String> {
@@ -87,8 +123,9 @@ impl Elections {
             Some((voted, _)) if voted > term => {
                 Err(format!("node {node} voted in term {term} after it had voted in term {voted}"))
             }
+            Some(vote) if vote == (term, candidate) => Ok(()),
             _ => {
-                member.vote = Some((term, candidate));
+                member.vote_before = member.vote.replace((term, candidate));
                 Ok(())
             }
         }
@@ -172,19 +209,39 @@ mod tests {
     fn two_leaders_in_one_term_are_a_violation_and_in_two_terms_are_not() {
         let told = |second: u64| {
             judge(|run| {
-                run.term(0, 2).notes(0, &[leader(2, 1)]);
-                run.term(1, second).notes(1, &[leader(second, 2)]);
+                run.notes(1, &[voted(2, 1)]).notes(0, &[voted(2, 1), leader(2, 1)]);
+                run.notes(1, &[leader(second, 2)]);
             })
         };
         assert!(told(2).expect_err("one term").detail.contains("two leaders"));
-        assert_eq!(told(3), Ok(()));
+        assert!(told(4).expect_err("no votes").detail.contains("only 0 of 3"));
+        let fine = judge(|run| {
+            run.notes(1, &[voted(2, 1)]).notes(0, &[voted(2, 1), leader(2, 1)]);
+            run.notes(2, &[voted(3, 2)]).notes(1, &[voted(3, 2), leader(3, 2)]);
+        });
+        assert_eq!(fine, Ok(()));
+    }
+
+    #[test]
+    fn a_leader_without_a_majority_of_durable_votes_is_a_violation() {
+        let told = |vote: Option<Note>| {
+            judge(|run| {
+                run.notes(1, vote.as_slice()).notes(0, &[voted(2, 1), leader(2, 1)]);
+            })
+        };
+        assert!(told(None).expect_err("its own only").detail.contains("only 1 of 3"));
+        assert!(told(Some(voted(2, 3))).is_err());
+        assert_eq!(told(Some(voted(2, 1))), Ok(()));
+        // The voter's next term became durable together with its vote.
+        assert_eq!(told(Some(durable(3, 0))), Ok(()));
     }
 
     #[test]
     fn a_leader_that_is_noticed_after_a_newer_one_is_legal() {
         let told = judge(|run| {
-            run.term(0, 3).notes(0, &[leader(3, 1)]);
-            run.term(1, 2).notes(1, &[leader(2, 2)]);
+            run.notes(1, &[voted(2, 2)]).notes(2, &[voted(2, 2)]);
+            run.notes(2, &[voted(3, 1)]).notes(0, &[voted(3, 1), leader(3, 1)]);
+            run.notes(1, &[leader(2, 2)]);
         });
         assert_eq!(told, Ok(()));
     }

@@ -33,7 +33,7 @@ enum Client {
 }
 
 /// Generates one history.
-pub(crate) struct Generator {
+struct Generator {
     shape: Shape,
     draws: u64,
     machine: StateMachine,
@@ -43,10 +43,17 @@ pub(crate) struct Generator {
     /// What a member that lags behind has.
     stale: StoreView,
     next_op: u64,
-    pub(crate) events: Vec<HistoryEvent>,
+    events: Vec<HistoryEvent>,
 }
 
 pub(crate) fn generate(shape: Shape) -> Vec<HistoryEvent> {
+    let mut history = Vec::new();
+    generate_into(shape, |event| history.push(event));
+    history
+}
+
+/// Hands each line to `take` as it comes.
+pub(crate) fn generate_into(shape: Shape, mut take: impl FnMut(HistoryEvent)) {
     let mut generator = Generator {
         shape,
         draws: 0,
@@ -59,12 +66,13 @@ pub(crate) fn generate(shape: Shape) -> Vec<HistoryEvent> {
     };
     while generator.next_op < shape.operations {
         generator.step();
+        generator.events.drain(..).for_each(&mut take);
     }
     for client in 0..shape.clients {
         generator.advance(client);
         generator.advance(client);
     }
-    generator.events
+    generator.events.drain(..).for_each(take);
 }
 
 impl Generator {

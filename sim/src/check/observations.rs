@@ -73,7 +73,10 @@ impl Script {
                 Note::Installed { index, state, .. } => {
                     (status.applied, status.state, status.last) = (*index, *state, *index);
                 }
-                Note::Durable { index, .. } => status.durable = *index,
+                Note::Durable { index, term, .. } => {
+                    (status.durable, status.term) = (*index, status.term.max(*term));
+                }
+                Note::Voted { term, .. } => status.term = status.term.max(*term),
                 _ => {}
             }
         }

@@ -122,9 +122,9 @@ impl Serializability {
         self.steps
     }
 
-    /// Answers that could not be judged because they were staler than what is kept.
+    /// What could not be judged: answers staler than what is kept, and revisions whose ownership hangs on what is not.
     pub fn unjudged(&self) -> u64 {
-        self.unjudged
+        self.unjudged + self.ownership.unjudged()
     }
 
     /// Judges one line of a history.
