@@ -29,8 +29,10 @@ impl Etcdctl {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.env("ETCDCTL_API", "3").env("ETCDCTL_ENDPOINTS", self.cluster.endpoints().join(","));
-        command.args(arguments).stdin(Stdio::null());
+        command.env("ETCDCTL_API", "3").args(arguments).stdin(Stdio::null());
+        if !arguments.contains(&"--endpoints") {
+            command.args(["--endpoints", &self.cluster.endpoints().join(",")]);
+        }
         command
     }
 
