@@ -80,7 +80,8 @@ impl Bare {
     }
 }
 
-/// Lets `nodes` members commit `proposals` proposals of `bytes` bytes, `at_once` of them between two rounds of messages.
+/// Lets `nodes` members commit `proposals` proposals of `bytes` bytes, `at_once` of them between two rounds of
+/// messages.
 pub fn run(nodes: u64, proposals: u64, at_once: u64, bytes: usize) -> BareRun {
     let mut bare = Bare::new(nodes);
     bare.nodes[0].campaign().expect("it may");

@@ -1,6 +1,7 @@
 //! Debian's `etcdctl`, the tool that operators have, against three real members.
 //!
-//! Expected output is what etcdctl 3.4 prints for etcd. Where there is no etcdctl, each test says so and proves nothing.
+//! Expected output is what etcdctl 3.4 prints for etcd. Where there is no etcdctl, each test says so and proves
+//! nothing.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;

@@ -186,7 +186,8 @@ mod tests {
         #[test]
         fn any_message_is_judged_without_a_panic(kind in -1..30, index: u64, log_term: u64, commit: u64, hint: u64,
                                                  entries in proptest::collection::vec((0u64..6, 0u64..6, 0..4), 0..4)) {
-            let entries = entries.into_iter().map(|(index, term, entry_type)| Entry { index, term, entry_type, ..Default::default() });
+            let entry = |(index, term, entry_type)| Entry { index, term, entry_type, ..Default::default() };
+            let entries = entries.into_iter().map(entry);
             let message = Message { msg_type: kind, from: 2, to: 1, term: 5, index, log_term, commit, reject_hint: hint,
                                     entries: entries.collect(), ..Default::default() };
             let _ = check(&HERE, NodeId(2), &message);

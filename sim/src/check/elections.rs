@@ -2,14 +2,14 @@
 //!
 //! Rules and their sources:
 //! * At most one leader can be elected in a term (Raft, figure 3, "Election Safety"; thesis 3.4).
-//! * A member votes for at most one candidate in a term, however often it crashes (thesis 3.4 and 3.8: term and vote are
-//!   persistent).
+//! * A member votes for at most one candidate in a term, however often it crashes (thesis 3.4 and 3.8: term and vote
+//!   are persistent).
 //! * A term never goes back on a member; across a crash not below the term that it reported durable, and a vote that it
 //!   reported durable is still its vote in that term (Raft, figure 2, "Persistent state").
-//! * Whoever leads a term was voted for by a majority whose votes are durable: a vote leaves only once it is (thesis 3.8),
-//!   and a candidate's own is durable before it asks anybody (only a cluster of one, which asks nobody, may be early: it
-//!   lets nothing out before). A member whose durable term is already newer may have made its vote durable together
-//!   with that term, so it counts, unless its vote in the older term is known to be another's.
+//! * Whoever leads a term was voted for by a majority whose votes are durable: a vote leaves only once it is (thesis
+//!   3.8), and a candidate's own is durable before it asks anybody (only a cluster of one, which asks nobody, may be
+//!   early: it lets nothing out before). A member whose durable term is already newer may have made its vote durable
+//!   together with that term, so it counts, unless its vote in the older term is known to be another's.
 //! * A leader whose election is noticed late, after a newer term has begun elsewhere, is legal.
 
 use std::collections::BTreeMap;

@@ -2,10 +2,10 @@
 //!
 //! Rules and their sources:
 //! * A lease that nobody asked to revoke is not gone before its TTL has passed since the invocation of its last
-//!   acknowledged renewal (or of its grant): expiry goes through the log, so it is never early and may be late (contract,
-//!   section 1.3). The TTL is measured by the fastest clock that is legal. A keepalive is acknowledged like a read, by a
-//!   leader that has applied everything committed before; so one that was acknowledged with a TTL found the lease alive,
-//!   and any expiry after it has to wait the whole TTL, whoever leads.
+//!   acknowledged renewal (or of its grant): expiry goes through the log, so it is never early and may be late
+//!   (contract, section 1.3). The TTL is measured by the fastest clock that is legal. A keepalive is acknowledged like
+//!   a read, by a leader that has applied everything committed before; so one that was acknowledged with a TTL found
+//!   the lease alive, and any expiry after it has to wait the whole TTL, whoever leads.
 //! * A revocation that was asked for excuses it from its invocation on; unknown outcomes excuse for ever, and one that
 //!   failed excuses nothing. Restarting the TTL in full on a change of leader is allowed (etcd 9395, 13294).
 //! * To a client a lease that is not found, or whose id is granted again, or that is answered with TTL 0, is gone.
@@ -14,8 +14,8 @@
 //!   (etcd 21638), that is, invoked before it was gone.
 //! * The keys of a lease are gone with it (contract, section 1.3 Revoke). That they are deleted all together, in one
 //!   revision and in byte order, is judged by [`super::serializability`].
-//! * Once faults have ended, a lease that is not renewed is gone within its TTL by the slowest legal clock and the time to
-//!   settle, counted from the last renewal, the last change of leader, or the end of faults, whichever is latest.
+//! * Once faults have ended, a lease that is not renewed is gone within its TTL by the slowest legal clock and the time
+//!   to settle, counted from the last renewal, the last change of leader, or the end of faults, whichever is latest.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

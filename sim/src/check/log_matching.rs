@@ -3,8 +3,9 @@
 //! Rules and their sources:
 //! * Two entries with the same index and term are the same, and so are their predecessors (Raft, figure 3, "Log
 //!   Matching"): checked one step back each time, which gives the whole by induction.
-//! * A leader only appends to its log (figure 3, "Leader Append-Only"). Notes of one step do not tell whether it stepped
-//!   down before it took a newer leader's entries, so what counts is a step after which it still leads the same term.
+//! * A leader only appends to its log (figure 3, "Leader Append-Only"). Notes of one step do not tell whether it
+//!   stepped down before it took a newer leader's entries, so what counts is a step after which it still leads the same
+//!   term.
 //! * An entry committed in a term is in the logs of the leaders of all later terms (figure 3, "Leader Completeness").
 //!   What some member applied is committed, in a term not newer than that of the newest leader so far. So a leader of a
 //!   newer term has to have it; a stale candidate of an older term that wins late need not, and is legal.

@@ -82,7 +82,8 @@ pub enum Witness {
 
 /// Every checker, for a run that starts with an empty cluster.
 ///
-/// All of them have to see every observation of the run, in order; none of them says anything about progress as a whole.
+/// All of them have to see every observation of the run, in order; none of them says anything about progress as a
+/// whole.
 pub fn all(config: &CheckConfig) -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(elections::Elections::new(config)),

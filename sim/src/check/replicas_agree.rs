@@ -1,10 +1,10 @@
 //! Replicas agree at every applied index (HASH, and state-machine safety SMS).
 //!
 //! Rules and their sources:
-//! * If a member has applied an entry at an index, no other applies a different one there (Raft, figure 3, "State Machine
-//!   Safety"); the replicated state is a function of the entries applied. So at the same applied index the state digests
-//!   are equal, and so are the terms of the entries: at every index, on every member, when applied, when installed from a
-//!   snapshot, and when applied again after a restart.
+//! * If a member has applied an entry at an index, no other applies a different one there (Raft, figure 3, "State
+//!   Machine Safety"); the replicated state is a function of the entries applied. So at the same applied index the
+//!   state digests are equal, and so are the terms of the entries: at every index, on every member, when applied, when
+//!   installed from a snapshot, and when applied again after a restart.
 //! * Within one life a member applies each index once, in order, and leaps only by installing a snapshot.
 //! * After a restart a member may be anywhere behind: its last checkpoint is older than what it had applied.
 

@@ -2,9 +2,9 @@
 //!
 //! Rules and their sources:
 //! * What one member tells one client in the headers of its responses never goes back while the member lives: its store
-//!   only grows, and a client has one operation open at a time (contract, section 6: per connection). A restarted member
-//!   may be behind, for how far the log was committed is not durable (Raft, figure 2); an answer to an operation that
-//!   began before the restart may come from the earlier life, so it binds nothing.
+//!   only grows, and a client has one operation open at a time (contract, section 6: per connection). A restarted
+//!   member may be behind, for how far the log was committed is not durable (Raft, figure 2); an answer to an operation
+//!   that began before the restart may come from the earlier life, so it binds nothing.
 //! * In one life, a member's applied index, revision and compacted revision never go back.
 //! * A revision has the same events on every member and in every life as when it first existed (contract 1.1: one
 //!   revision is one transaction; State Machine Safety). A member is compared with each step that it makes; after a

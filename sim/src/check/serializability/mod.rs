@@ -13,13 +13,13 @@
 //! * A write that changed nothing, a linearizable read and a read of an old revision equal the state at their header's
 //!   revision (contract 1.1: the header always has the current revision, also for historic reads).
 //! * Real time: an operation's place is not before any revision that was returned to anybody, or (witness told live)
-//!   applied anywhere, before it was invoked: what one replica applied is committed, and a linearizable read that starts
-//!   later sees it (Raft thesis 6.4). It is not after what existed when it returned.
+//!   applied anywhere, before it was invoked: what one replica applied is committed, and a linearizable read that
+//!   starts later sees it (Raft thesis 6.4). It is not after what existed when it returned.
 //! * Serializable reads, and transactions whose reads all are, may be stale: any revision that exists will do (contract
 //!   1.1). A transaction without operations counts as serializable.
-//! * Every revision belongs to exactly one operation. One that nobody acknowledged needs an operation of unknown outcome
-//!   that would have done exactly that there, or is the end of a lease: all its keys, in byte order, and nothing else
-//!   (contract 1.3). Unknown stays possible for ever; an operation that failed never owns a revision.
+//! * Every revision belongs to exactly one operation. One that nobody acknowledged needs an operation of unknown
+//!   outcome that would have done exactly that there, or is the end of a lease: all its keys, in byte order, and
+//!   nothing else (contract 1.3). Unknown stays possible for ever; an operation that failed never owns a revision.
 //! * Refusals are judged too: a validation error needs the defect, and a defect forbids success; "compacted" needs a
 //!   compaction that may have happened, "future" a place where the revision did not exist yet, "key not found" a place
 //!   without the key, "lease already exists" another grant; "lease not found" needs a lease in the request (whether it

@@ -5,17 +5,18 @@
 //!   comes before that response, and it comes once.
 //! * From there it gets every event of its range that its filters let through, in order of (revision, sub-revision),
 //!   each once, with the fields that the witness told. A watcher that resumes is a new one, under the same rule.
-//! * A revision is never split over two responses, unless the watcher asked for fragments and the response says it is one.
+//! * A revision is never split over two responses, unless the watcher asked for fragments and the response says it is
+//!   one.
 //! * A response without events, neither created nor canceled, is a bookmark: nothing up to its header's revision comes
-//!   any more, and bookmarks do not go back. The headers of other responses are no bookmarks; they are not older than the
-//!   events they come with. No header names a revision that does not exist.
-//! * `prev_kv` is there only if it was asked for; then it is the key as it was one revision before, and absent for a key
-//!   that did not exist or when a compaction may have taken it.
+//!   any more, and bookmarks do not go back. The headers of other responses are no bookmarks; they are not older than
+//!   the events they come with. No header names a revision that does not exist.
+//! * `prev_kv` is there only if it was asked for; then it is the key as it was one revision before, and absent for a
+//!   key that did not exist or when a compaction may have taken it.
 //! * The server cancels a watcher only with the revision of a compaction that may have happened, newer than the first
 //!   revision the watcher had still to look at; or in its created response, for an empty range or a negative start.
 //!   Nothing comes after that.
-//! * Once faults have ended, a watcher that is still open has got everything that is older than the time to settle. So the
-//!   kernel ends every watcher whose stream broke (`WatchEnd`), and gives credit to those that stay open.
+//! * Once faults have ended, a watcher that is still open has got everything that is older than the time to settle. So
+//!   the kernel ends every watcher whose stream broke (`WatchEnd`), and gives credit to those that stay open.
 
 #[cfg(test)]
 mod tests;
