@@ -1,13 +1,17 @@
 //! Bad input ends with one clear line on stderr and a non-zero exit, and touches nothing.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use detcd::config::Config;
 use detcd::flags;
 use detcd::host::Host;
 use detcd::member::Member;
+use detcd::rpc::kv_client::KvClient;
+use detcd_core::proto::etcdserverpb::PutRequest;
+use tonic::transport::Channel;
 
 fn detcd(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_detcd"));
@@ -97,17 +101,67 @@ fn flags_that_are_unknown_or_wrong_end_with_their_exit_status() {
     assert!(is_empty(folder.path()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_data_directory_of_another_cluster_is_named() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let data = format!("--data-dir={}", folder.path().join("d").display());
+/// Runs a member in `folder/d` for as long as a few writes take, and stops it cleanly.
+async fn make_member(folder: &Path) -> String {
+    let data = format!("--data-dir={}", folder.join("d").display());
     let arguments = free_ports().into_iter().chain([data.clone()]);
     let Ok(flags::Command::Run(given)) = flags::parse(arguments, []) else { panic!("these flags make a member") };
     let member = Member::start(Config::new(&given).expect("a configuration"), Host::start()).await.expect("it starts");
     member.ready().await.expect("it lives");
+    let url = format!("http://{}", member.client_addresses()[0]);
+    let channel = Channel::from_shared(url).expect("a URL").connect().await.expect("connected");
+    let mut client = KvClient::new(channel);
+    for number in 0..20u8 {
+        let request = PutRequest { key: vec![number].into(), value: vec![number; 1_000].into(), ..Default::default() };
+        client.put(request).await.expect("a put");
+    }
     assert_eq!(member.stop().await, Some(detcd::End::Stopped));
+    data
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_of_another_cluster_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = make_member(folder.path()).await;
+    let before = contents(folder.path());
     let line = line(&on_free_ports(folder.path(), &[&data, "--initial-cluster-token=other"]), 1);
     assert!(line.starts_with("detcd: data directory does not fit: "), "{line}");
+    assert!(contents(folder.path()) == before, "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_a_flipped_byte_in_the_middle_is_named_with_file_and_offset() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = make_member(folder.path()).await;
+    let (path, bytes) = contents(folder.path())
+        .into_iter()
+        .find(|(path, _)| path.extension().is_some_and(|extension| extension == "wal"))
+        .expect("a log");
+    // Within a value of the tenth of twenty writes.
+    let middle = bytes.windows(500).position(|window| window.iter().all(|byte| *byte == 10)).expect("a value");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("the log");
+    file.write_all_at(&[11], u64::try_from(middle).expect("an offset")).expect("written");
+    let before = contents(folder.path());
+    let line = line(&on_free_ports(folder.path(), &[&data]), 1);
+    let name = format!("member/wal/{}", path.file_name().expect("a name").to_string_lossy());
+    assert!(line.starts_with(&format!("detcd: data is damaged: {name} at offset ")), "{line}");
+    assert!(contents(folder.path()) == before, "nothing was written");
+}
+
+/// All files below a folder with their bytes.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            let bytes = std::fs::read(&path).expect("a file");
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Whole members in one process, reached by gRPC and HTTP as clients reach them.
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::time::Duration;
 
 use detcd::End;
@@ -281,35 +280,4 @@ async fn three_members_agree_and_go_on_without_one() {
     for member in members.into_iter().flatten() {
         stop(member).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_data_directory_of_another_cluster_is_refused_and_untouched() {
-    let mut plan = Plan::new(1);
-    let member = plan.start(0).await;
-    ready(&member).await;
-    stop(member).await;
-    let before = contents(&plan.data_dir(0));
-    plan.more = "--initial-cluster-token other".into();
-    let member = plan.start(0).await;
-    let end = tokio::time::timeout(PATIENCE, member.ended()).await.expect("in time");
-    let End::Halted(reason) = end else { panic!("{end:?}") };
-    assert!(reason.to_string().starts_with("data directory does not fit: "), "{reason}");
-    assert!(contents(&plan.data_dir(0)) == before, "nothing was written");
-}
-
-/// All files below a folder with their bytes.
-fn contents(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(contents(&path));
-        } else {
-            let bytes = std::fs::read(&path).expect("a file");
-            found.push((path, bytes));
-        }
-    }
-    found.sort();
-    found
 }
