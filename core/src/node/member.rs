@@ -58,6 +58,9 @@ pub(super) enum Unproposed {
     NotLeader,
 }
 
+/// How many ticks lie between two durable marks of the log, if it has grown.
+const MARK_INTERVAL_TICKS: u64 = 10;
+
 /// A member that takes part.
 pub(super) struct Member {
     pub(super) config: NodeConfig,
@@ -91,6 +94,7 @@ pub(super) struct Member {
     pub(super) stopping: Option<Stopping>,
 
     pub(super) next_tick: Instant,
+    pub(super) ticks: u64,
     pub(super) standing: (Role, Term, NodeId),
     pub(super) write_since: Option<Instant>,
     pub(super) over: Option<Over>,
@@ -128,6 +132,7 @@ impl Member {
             receiving: Receiving::default(),
             stopping: None,
             next_tick: now + config.heartbeat_interval,
+            ticks: 0,
             standing: (Role::Follower, Term(0), NodeId(0)),
             write_since: None,
             over: None,
@@ -372,6 +377,7 @@ impl Member {
             if !self.writer.has_room() {
                 self.writer.retry_allocate(&mut self.disk);
             }
+            self.write_mark_sometimes();
             self.sending_tick();
             self.forget_unwanted();
             self.publish_attributes(out);
@@ -385,6 +391,14 @@ impl Member {
         let header = self.header();
         self.watches.wake(self.now, &self.view, &header, out);
         self.receiving_wakeup(out);
+    }
+
+    /// Records now and then how far the log is durable, so that damage below is told from a torn tail.
+    fn write_mark_sometimes(&mut self) {
+        if self.ticks.is_multiple_of(MARK_INTERVAL_TICKS) {
+            self.writer.write_mark(&mut self.disk);
+        }
+        self.ticks += 1;
     }
 
     /// Forgets what nobody waits for any more and nothing has been done about.
