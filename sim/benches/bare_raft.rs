@@ -1,9 +1,28 @@
-//! The yardstick: raft-rs, its in-memory storage, one queue of messages, nothing else.
+//! The yardstick: raft-rs, its in-memory storage, one heap of messages with delays, nothing else.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use raft::prelude::*;
 use raft::storage::MemStorage;
 
+/// What a bare cluster does.
+#[derive(Clone, Copy, Debug)]
+pub struct BareLoad {
+    /// How many members there are.
+    pub nodes: u64,
+    /// How many proposals are made.
+    pub proposals: u64,
+    /// How much virtual time is between two of them.
+    pub interval_ns: u64,
+    /// How long each is.
+    pub bytes: usize,
+    /// A message takes this long, and up to as long again.
+    pub delay_ns: u64,
+}
+
 /// What a bare cluster did.
+#[derive(Clone, Copy, Debug)]
 pub struct BareRun {
     /// Proposals committed and handed out by the leader.
     pub commits: u64,
@@ -12,16 +31,20 @@ pub struct BareRun {
 }
 
 struct Bare {
+    load: BareLoad,
+    now: u64,
     nodes: Vec<RawNode<MemStorage>>,
-    inbox: Vec<Message>,
+    order: BinaryHeap<Reverse<(u64, usize)>>,
+    in_flight: Vec<Option<Message>>,
+    free: Vec<usize>,
     messages: u64,
     commits: u64,
 }
 
 impl Bare {
-    fn new(nodes: u64) -> Bare {
+    fn new(load: BareLoad) -> Bare {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let voters: Vec<u64> = (1..=nodes).collect();
+        let voters: Vec<u64> = (1..=load.nodes).collect();
         let node = |id: &u64| {
             let config = Config {
                 id: *id,
@@ -36,14 +59,37 @@ impl Bare {
             let storage = MemStorage::new_with_conf_state((voters.clone(), vec![]));
             RawNode::new(&config, storage, &logger).expect("a good configuration")
         };
-        Bare { nodes: voters.iter().map(node).collect(), inbox: Vec::new(), messages: 0, commits: 0 }
+        Bare {
+            load,
+            now: 0,
+            nodes: voters.iter().map(node).collect(),
+            order: BinaryHeap::new(),
+            in_flight: Vec::new(),
+            free: Vec::new(),
+            messages: 0,
+            commits: 0,
+        }
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            self.messages += 1;
+            let spread = self.messages.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.load.delay_ns;
+            let at = self.now + self.load.delay_ns + spread;
+            let slot = self.free.pop().unwrap_or(self.in_flight.len());
+            if slot == self.in_flight.len() {
+                self.in_flight.push(None);
+            }
+            self.in_flight[slot] = Some(message);
+            self.order.push(Reverse((at, slot)));
+        }
     }
 
     fn ready(&mut self, place: usize) {
-        let node = &mut self.nodes[place];
-        while node.has_ready() {
+        while self.nodes[place].has_ready() {
+            let node = &mut self.nodes[place];
             let mut ready = node.ready();
-            self.inbox.append(&mut ready.take_messages());
+            let mut messages = ready.take_messages();
             let store = node.raft.raft_log.store.clone();
             if !ready.entries().is_empty() {
                 store.wl().append(ready.entries()).expect("entries follow each other");
@@ -51,49 +97,53 @@ impl Bare {
             if let Some(hard_state) = ready.hs() {
                 store.wl().set_hardstate(hard_state.clone());
             }
-            self.inbox.append(&mut ready.take_persisted_messages());
+            messages.append(&mut ready.take_persisted_messages());
             let mut committed = ready.take_committed_entries();
             let mut light = node.advance(ready);
-            self.inbox.append(&mut light.take_messages());
+            messages.append(&mut light.take_messages());
             committed.append(&mut light.take_committed_entries());
+            node.advance_apply();
             if place == 0 {
                 self.commits += committed.iter().filter(|entry| !entry.data.is_empty()).count() as u64;
             }
-            node.advance_apply();
+            self.send(messages);
         }
     }
 
-    fn drain(&mut self) {
-        for place in 0..self.nodes.len() {
+    /// Delivers everything that arrives up to `until`.
+    fn deliver(&mut self, until: u64) {
+        while let Some(Reverse((at, slot))) = self.order.peek().copied() {
+            if at > until {
+                break;
+            }
+            self.order.pop();
+            self.now = at;
+            self.free.push(slot);
+            let message = self.in_flight[slot].take().expect("it is in flight");
+            let place = usize::try_from(message.to).expect("a small id") - 1;
+            // What a member refuses, it refuses in every cluster.
+            let _ = self.nodes[place].step(message);
             self.ready(place);
         }
-        while !self.inbox.is_empty() {
-            let batch = std::mem::take(&mut self.inbox);
-            self.messages += batch.len() as u64;
-            for message in batch {
-                let place = usize::try_from(message.to).expect("a small id") - 1;
-                // What a member refuses, it refuses in every cluster.
-                let _ = self.nodes[place].step(message);
-                self.ready(place);
-            }
-        }
+        self.now = until;
     }
 }
 
-/// Lets `nodes` members commit `proposals` proposals of `bytes` bytes, `at_once` of them between two rounds of
-/// messages.
-pub fn run(nodes: u64, proposals: u64, at_once: u64, bytes: usize) -> BareRun {
-    let mut bare = Bare::new(nodes);
+/// Lets a bare cluster commit the proposals of `load`.
+pub fn run(load: BareLoad) -> BareRun {
+    let mut bare = Bare::new(load);
     bare.nodes[0].campaign().expect("it may");
-    bare.drain();
-    let (mut proposed, before) = (0, bare.messages);
-    while proposed < proposals {
-        for _ in 0..at_once.min(proposals - proposed) {
-            bare.nodes[0].propose(vec![], vec![7; bytes]).expect("it leads");
-            proposed += 1;
-        }
-        bare.drain();
+    bare.ready(0);
+    bare.deliver(1_000_000_000);
+    let before = bare.messages;
+    for _ in 0..load.proposals {
+        bare.nodes[0].propose(vec![], vec![7; load.bytes]).expect("it leads");
+        bare.ready(0);
+        let next = bare.now + load.interval_ns;
+        bare.deliver(next);
     }
-    assert_eq!(bare.commits, proposals, "everything is committed");
+    let end = bare.now + 1_000_000_000;
+    bare.deliver(end);
+    assert_eq!(bare.commits, load.proposals, "everything is committed");
     BareRun { commits: bare.commits, messages: bare.messages - before }
 }

@@ -5,18 +5,20 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use detcd_sim::{RunOptions, Scenario, Verdict, run};
 
 mod bare_raft;
+use bare_raft::BareLoad;
 
 const NODES: u64 = 5;
 const VALUE_BYTES: usize = 64;
-/// How many proposals the bare loop takes between two rounds of messages.
-const AT_ONCE: u64 = 1;
+const OPS_PER_SECOND: u64 = 40_000;
+const DELAY_US: u64 = 500;
 
 /// Puts only: every operation is a proposal, as in the bare loop.
 fn scenario() -> Scenario {
     let text = format!(
         "name = \"throughput\"\nwhy = \"how fast\"\nnodes = {NODES}\n\
-         [phases]\nwarmup_ms = 4_000\nfaults_ms = 4_000\n\
-         [workload]\nclients = 400\nops_per_second = 10_000\nkeys = 1_000\nvalue_bytes = {VALUE_BYTES}\n\
+         [phases]\nwarmup_ms = 3_000\nfaults_ms = 1_500\n\
+         [network]\ndelay_min_us = {DELAY_US}\ndelay_spread_us = {DELAY_US}\ntail_permille = 0\n\
+         [workload]\nclients = 1_000\nops_per_second = {OPS_PER_SECOND}\nkeys = 1_000\nvalue_bytes = {VALUE_BYTES}\n\
          mix = {{ put = 1, get = 0, range = 0, history = 0, serializable = 0, delete = 0, delete_range = 0, \
          compare_and_swap = 0, multi_txn = 0, nested_txn = 0, compact = 0, lease = 0, watch = 0 }}\n"
     );
@@ -46,9 +48,15 @@ fn throughput(criterion: &mut Criterion) {
     let (report, full_s) = measured(|| run(&scenario, 1, &RunOptions::default()));
     assert_eq!(report.verdict, Verdict::Ok);
 
-    // The same number of proposals of the same size.
-    let proposal_bytes = VALUE_BYTES + 40;
-    let (bare, bare_s) = measured(|| bare_raft::run(NODES, report.ops, AT_ONCE, proposal_bytes));
+    // The same number of proposals of the same size at the same rate, and messages that take as long.
+    let load = BareLoad {
+        nodes: NODES,
+        proposals: report.ops,
+        interval_ns: 1_000_000_000 / OPS_PER_SECOND,
+        bytes: VALUE_BYTES + 40,
+        delay_ns: DELAY_US * 1_000,
+    };
+    let (bare, bare_s) = measured(|| bare_raft::run(load));
     assert_eq!(bare.commits, report.ops);
 
     let ops = report.ops as f64;
@@ -63,7 +71,7 @@ fn throughput(criterion: &mut Criterion) {
         bencher.iter(|| run(&scenario, 1, &RunOptions::default()).digest);
     });
     group.bench_function("bare raft-rs", |bencher| {
-        bencher.iter(|| bare_raft::run(NODES, report.ops, AT_ONCE, proposal_bytes).commits);
+        bencher.iter(|| bare_raft::run(load).commits);
     });
     group.finish();
 }

@@ -19,6 +19,7 @@ const MS: u64 = 1_000_000;
 impl World<'_> {
     /// The time of a planned operation has come.
     pub(super) fn op_due(&mut self, index: usize) {
+        self.plan_op(index + 1);
         let op = &self.plan.ops[index];
         if let OpKind::Watch { until } = op.kind {
             self.open_session(index, until);
@@ -63,8 +64,13 @@ impl World<'_> {
         let open = state.open.as_mut().expect("an attempt is made at something");
         open.attempts += 1;
         state.attempt += 1;
+        state.is_between_attempts = false;
         let (attempt, node, request) = (state.attempt, state.node, Box::new(open.request.clone()));
-        self.queue.push(self.now + self.plan.workload.timeout_ns, Event::GiveUp { client, attempt });
+        state.gives_up_at = self.now + self.plan.workload.timeout_ns;
+        if !state.has_timer {
+            state.has_timer = true;
+            self.queue.push(state.gives_up_at, Event::GiveUp { client });
+        }
         let delay_ns = self.client_delay_ns(client, node, 0);
         if self.hosts[node].client_cuts == 0 {
             self.queue.push(self.now + delay_ns, Event::Arrive { client, attempt, node, request });
@@ -214,13 +220,18 @@ impl World<'_> {
         }
     }
 
-    /// The client waited too long for an attempt.
-    pub(super) fn attempt_times_out(&mut self, client: u32, attempt: u64) {
-        let state = &self.clients[client as usize];
-        if state.attempt != attempt || state.open.is_none() {
+    /// The client's timer rings: it waited too long for an attempt, or began another one since.
+    pub(super) fn patience_ends(&mut self, client: u32) {
+        let state = &mut self.clients[client as usize];
+        if state.gives_up_at > self.now {
+            self.queue.push(state.gives_up_at, Event::GiveUp { client });
             return;
         }
-        let node = state.node;
+        state.has_timer = false;
+        let (node, attempt) = (state.node, state.attempt);
+        if state.open.is_none() || state.is_between_attempts {
+            return;
+        }
         if self.hosts[node].client_cuts == 0 {
             let delay_ns = self.client_delay_ns(client, node, 2);
             self.queue.push(self.now + delay_ns, Event::Hangup { node, client, attempt });
@@ -253,6 +264,7 @@ impl World<'_> {
         }
         // What still comes for this attempt comes too late.
         state.attempt += 1;
+        state.is_between_attempts = true;
         let attempt = state.attempt;
         self.hop(client, draw);
         let pause_ns = 10 * MS + below(draw, 90 * MS);

@@ -36,6 +36,11 @@ pub(super) struct Client {
     pub open: Option<Open>,
     /// The number of the present attempt; what comes for an older one is ignored.
     pub attempt: u64,
+    /// It waits a while before its next attempt.
+    pub is_between_attempts: bool,
+    /// When its patience with the present attempt ends, and whether a timer will ring then or before.
+    pub gives_up_at: u64,
+    pub has_timer: bool,
     /// Places in the plan's list of operations.
     pub waiting: VecDeque<usize>,
     pub seen: Seen,
@@ -59,6 +64,9 @@ impl Client {
             connected: None,
             open: None,
             attempt: 0,
+            is_between_attempts: false,
+            gives_up_at: 0,
+            has_timer: false,
             waiting: VecDeque::new(),
             seen: Seen { revision: 1, ..Seen::default() },
             position: Position::default(),

@@ -46,6 +46,8 @@ impl World<'_> {
         }
         self.observe(Observation::Healed);
         self.read_freely();
+        // What was begun has to end; what was not begun is not begun any more.
+        self.clients.iter_mut().for_each(|client| client.waiting.clear());
         let clients = u32::try_from(self.clients.len()).expect("few clients");
         self.convergence.to_probe = (self.plan.workload.clients..clients).collect();
         for prober in self.convergence.to_probe.clone() {

@@ -117,11 +117,16 @@ impl<'a> World<'a> {
         for node in 0..self.hosts.len() {
             self.queue.push(0, Event::Start { node, boot: 0 });
         }
-        for index in 0..self.plan.ops.len() {
-            self.queue.push(self.plan.ops[index].at, Event::OpDue { index });
-        }
+        self.plan_op(0);
         for index in 0..self.plan.faults.len() {
             self.queue.push(self.plan.faults[index].start, Event::FaultStart { index });
+        }
+    }
+
+    /// Plans the operation at this place of the plan's list; each one plans the next, so that few wait in the queue.
+    fn plan_op(&mut self, index: usize) {
+        if let Some(op) = self.plan.ops.get(index) {
+            self.queue.push(op.at, Event::OpDue { index });
         }
     }
 
@@ -155,7 +160,7 @@ impl<'a> World<'a> {
             Event::Arrive { client, attempt, node, request } => self.call_arrives(client, attempt, node, *request),
             Event::Hangup { node, client, attempt } => self.hangup_arrives(node, client, attempt),
             Event::Answer { client, attempt, from, answer } => self.answer_arrives(client, attempt, from, answer),
-            Event::GiveUp { client, attempt } => self.attempt_times_out(client, attempt),
+            Event::GiveUp { client } => self.patience_ends(client),
             Event::Retry { client, attempt } => self.retry(client, attempt),
             Event::OpDue { index } => self.op_due(index),
             Event::StreamIn { session, generation, node, what } => self.stream_in(session, generation, node, what),
@@ -174,12 +179,7 @@ impl<'a> World<'a> {
 
     /// Tells the observers.
     fn observe(&mut self, what: Observation<'_>) {
-        let seen = Observed { at: self.now, what };
-        for checker in &mut self.checkers {
-            if let Err(violation) = checker.observe(&seen) {
-                self.violation.get_or_insert(violation);
-            }
-        }
+        tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
     }
 
     /// Tells the observers what a client did or saw.
@@ -229,6 +229,15 @@ impl<'a> World<'a> {
     fn leader(&self) -> Option<NodeIndex> {
         let leads = |node: &NodeIndex| self.hosts[*node].status.role == detcd_core::Role::Leader;
         (0..self.hosts.len()).filter(leads).max_by_key(|node| self.hosts[*node].status.term)
+    }
+}
+
+/// Tells the checkers, and keeps the first violation.
+fn tell(checkers: &mut [Box<dyn Checker>], violation: &mut Option<Violation>, seen: &Observed<'_>) {
+    for checker in checkers {
+        if let Err(found) = checker.observe(seen) {
+            violation.get_or_insert(found);
+        }
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) enum Event {
     Arrive { client: u32, attempt: u64, node: NodeIndex, request: Box<Request> },
     Hangup { node: NodeIndex, client: u32, attempt: u64 },
     Answer { client: u32, attempt: u64, from: Departure, answer: Answer },
-    GiveUp { client: u32, attempt: u64 },
+    GiveUp { client: u32 },
     Retry { client: u32, attempt: u64 },
     OpDue { index: usize },
     StreamIn { session: usize, generation: u64, node: NodeIndex, what: StreamIn },

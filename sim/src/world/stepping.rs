@@ -7,11 +7,11 @@ use detcd_core::types::{CallId, DiskOp};
 use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Role};
 
 use super::queue::{Answer, Departure, Event, PendingRead};
-use super::{World, describe, host};
+use super::{World, describe, host, tell};
 use crate::check::ViolationKind;
 use crate::disk::Durable;
 use crate::history::HistoryEvent;
-use crate::observe::{NodeIndex, Observation};
+use crate::observe::{NodeIndex, Observation, Observed};
 use crate::report::MessageKey;
 use crate::weather::{Domain, below, nth, permille};
 
@@ -57,8 +57,9 @@ impl World<'_> {
             }
             self.record.say(|| format!("({note:?})"));
         }
-        let view = self.hosts[node].view.clone();
-        self.observe(Observation::Stepped { node, notes: &out.notes, status, view: &view });
+        let view = &self.hosts[node].view;
+        let what = Observation::Stepped { node, notes: &out.notes, status, view };
+        tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
         for effect in out.effects.drain(..) {
             self.record.effect(&effect);
             self.perform(node, effect);
