@@ -163,6 +163,16 @@ impl LeaseClock {
         }
     }
 
+    /// The revoke of an expired lease could not be proposed: [`LeaseClock::expired`] says it again at `again_at`.
+    pub fn not_proposed(&mut self, id: LeaseId, again_at: Instant) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            let was_due = self.due.remove(&(lease.due, id));
+            assert!(was_due, "every lease is due some time");
+            lease.due = again_at;
+            self.due.insert((again_at, id));
+        }
+    }
+
     /// When [`LeaseClock::expired`] has something to say next; nothing if there are no deadlines.
     pub fn next_wakeup(&self) -> Option<Instant> {
         let (due, _) = self.due.first()?;

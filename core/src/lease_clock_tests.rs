@@ -224,3 +224,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_revoke_that_could_not_be_proposed_comes_again_when_asked_for_and_the_lease_is_not_renewed_meanwhile() {
+    let mut clock = leading(&[(7, 5)]);
+    assert_eq!(expired(&mut clock, at_s(5)), [7]);
+    clock.not_proposed(LeaseId(7), at_s(6));
+    assert_eq!(clock.next_wakeup(), Some(at_s(6)));
+    assert_eq!(clock.renew(LeaseId(7), at_s(5)), Renewal::Expired);
+    assert_eq!(expired(&mut clock, at_s(6)), [7]);
+    clock.gone(LeaseId(7));
+    clock.not_proposed(LeaseId(7), at_s(7));
+    assert_eq!(clock.next_wakeup(), None, "a lease that is gone stays gone");
+}

@@ -265,9 +265,10 @@ impl Member {
                 lease_revoke: Some(etcd::LeaseRevokeRequest { id: lease.0 }),
                 ..Default::default()
             });
-            // Only this leader may say so: nothing is forwarded, and a refusal is made good by the clock's retry.
-            if self.try_propose(data).is_ok() {
-                out.notes.push(Note::LeaseExpired { lease, term });
+            // Only this leader may say so: nothing is forwarded. What is refused is tried again a little later.
+            match self.try_propose(data) {
+                Ok(()) => out.notes.push(Note::LeaseExpired { lease, term }),
+                Err(_) => self.leases.not_proposed(lease, self.now + self.config.heartbeat_interval),
             }
         }
     }
