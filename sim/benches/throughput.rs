@@ -7,6 +7,10 @@ use detcd_sim::{RunOptions, Scenario, Verdict, run};
 mod bare_raft;
 use bare_raft::BareLoad;
 
+/// As the binaries that simulate have it; for both sides.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NODES: u64 = 5;
 const VALUE_BYTES: usize = 64;
 const OPS_PER_SECOND: u64 = 40_000;
@@ -16,7 +20,8 @@ const DELAY_US: u64 = 500;
 fn scenario() -> Scenario {
     let text = format!(
         "name = \"throughput\"\nwhy = \"how fast\"\nnodes = {NODES}\n\
-         [phases]\nwarmup_ms = 3_000\nfaults_ms = 1_500\n\
+         [phases]\nwarmup_ms = 1_200\nfaults_ms = 100\n\
+         [knobs]\nheartbeat_interval_ms = 50\nelection_timeout_ms = 300\n\
          [network]\ndelay_min_us = {DELAY_US}\ndelay_spread_us = {DELAY_US}\ntail_permille = 0\n\
          [workload]\nclients = 1_000\nops_per_second = {OPS_PER_SECOND}\nkeys = 1_000\nvalue_bytes = {VALUE_BYTES}\n\
          mix = {{ put = 1, get = 0, range = 0, history = 0, serializable = 0, delete = 0, delete_range = 0, \
