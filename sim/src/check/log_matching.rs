@@ -10,7 +10,9 @@
 //!   What some member applied is committed, in a term not newer than that of the newest leader so far. So a leader of a
 //!   newer term has to have it; a stale candidate of an older term that wins late need not, and is legal.
 //! * What a member applies is what stands in its log there.
-//! * After a crash the log may have lost what was not durable, and nothing else (figure 2, "Persistent state").
+//! * After a crash the log may have lost what was not durable, and nothing else (figure 2, "Persistent state"). A member
+//!   that is alone leads before its term is durable. If a crash takes that term, nobody has seen it, and it may begin
+//!   again.
 //!
 //! Each member's log is shadowed from what it says about appending. After a crash the part that was not durable is
 //! unknown until it is appended again, or until a check can do without it.
@@ -48,6 +50,8 @@ struct Shadow {
     terms: VecDeque<Option<Term>>,
     /// The log is durable up to here at least.
     durable: u64,
+    /// The newest term that is.
+    durable_term: Term,
     /// The member has to show after a crash that the durable part is still there.
     reopened: bool,
     leads: Option<Term>,
@@ -126,8 +130,9 @@ impl LogMatching {
                 log.durable = log.durable.min(log.last());
                 self.applied(node, *index, *term)
             }
-            Note::Durable { index, .. } => {
+            Note::Durable { index, term, .. } => {
                 self.logs[node].durable = index.0;
+                self.logs[node].durable_term = *term;
                 Ok(())
             }
             Note::Role { role: Role::Leader, term, .. } => self.elected(node, *term),
@@ -232,6 +237,10 @@ impl LogMatching {
         let log = &mut self.logs[node];
         log.reopened = true;
         log.leads = None;
+        if self.logs.len() == 1 {
+            let durable_term = self.logs[node].durable_term;
+            self.entries.retain(|(_, term), _| *term <= durable_term);
+        }
     }
 }
 
@@ -387,6 +396,23 @@ mod tests {
             run.notes(0, &[]).notes(0, &[appended(2, 2, 22)]);
         });
         assert_eq!(told, Ok(()));
+    }
+
+    #[test]
+    fn a_member_that_is_alone_may_lead_a_term_again_that_was_not_durable() {
+        let told = |durably: bool| {
+            let mut run = Script::new(Box::new(LogMatching::new(&CheckConfig::new(1))));
+            run.notes(0, &[leads(0, 1), appended(1, 1, 11)]);
+            if durably {
+                run.notes(0, &[durable(0)]);
+            }
+            run.crash(0).open(0);
+            run.status(0).last = LogIndex(0);
+            run.notes(0, &[]).notes(0, &[leads(0, 1), appended(1, 1, 12)]);
+            run.verdict()
+        };
+        assert!(told(true).is_err());
+        assert_eq!(told(false), Ok(()));
     }
 
     #[test]
