@@ -1,6 +1,8 @@
 //! The full simulated cluster, with its disks, network, clients and every checker, against a bare raft-rs loop:
 //! committed client operations per second of CPU time, and messages per commit, of both.
 
+#![expect(clippy::disallowed_types, reason = "figures for people decide nothing")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use detcd_sim::{RunOptions, Scenario, Verdict, run};
 
