@@ -15,6 +15,8 @@ const MS: u64 = 1_000_000;
 const CHECK_EVERY_NS: u64 = 100 * MS;
 /// For so long everything has to stay as it is, so that what is on its way arrives.
 const SETTLED_NS: u64 = 3_000 * MS;
+/// Clients begin what they had not yet begun when faults ended for so long; what is left then is not begun any more.
+const BACKLOG_NS: u64 = 10_000 * MS;
 /// What has to happen for a client once the core has converged has to happen within this time.
 pub(super) const SETTLE_WITHIN_NS: u64 = 2_500 * MS;
 /// Probes are numbered from here on.
@@ -46,8 +48,6 @@ impl World<'_> {
         }
         self.observe(Observation::Healed);
         self.read_freely();
-        // What was begun has to end; what was not begun is not begun any more.
-        self.clients.iter_mut().for_each(|client| client.waiting.clear());
         let clients = u32::try_from(self.clients.len()).expect("few clients");
         self.convergence.to_probe = (self.plan.workload.clients..clients).collect();
         for prober in self.convergence.to_probe.clone() {
@@ -71,6 +71,9 @@ impl World<'_> {
     }
 
     pub(super) fn check_convergence(&mut self) {
+        if self.now >= self.plan.heal_at + BACKLOG_NS {
+            self.clients.iter_mut().for_each(|client| client.waiting.clear());
+        }
         match self.unsettled() {
             None => {
                 let since = *self.convergence.settled_since.get_or_insert(self.now);
