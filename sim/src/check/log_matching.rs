@@ -10,9 +10,9 @@
 //!   What some member applied is committed, in a term not newer than that of the newest leader so far. So a leader of a
 //!   newer term has to have it; a stale candidate of an older term that wins late need not, and is legal.
 //! * What a member applies is what stands in its log there.
-//! * After a crash the log may have lost what was not durable, and nothing else (figure 2, "Persistent state"). A member
-//!   that is alone leads before its term is durable. If a crash takes that term, nobody has seen it, and it may begin
-//!   again.
+//! * After a crash the log may have lost what was not durable, and nothing else (figure 2, "Persistent state"). A
+//!   member that is alone leads before its term is durable. If a crash takes that term, nobody has seen it, and it may
+//!   begin again.
 //!
 //! Each member's log is shadowed from what it says about appending. After a crash the part that was not durable is
 //! unknown until it is appended again, or until a check can do without it.
