@@ -3,6 +3,9 @@
 use crate::report::MessageFate;
 use crate::weather::{Domain, Position, Weather, below, nth, permille};
 
+/// How many times as long as a message its second copy may travel.
+const ECHO_FACTOR: u64 = 100;
+
 /// How the links of a run behave, drawn before it starts.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkOdds {
@@ -25,6 +28,12 @@ impl LinkOdds {
     pub fn delay_ns(&self, draw: u64) -> u64 {
         let tail = if permille(nth(draw, 0), self.tail_permille) { below(nth(draw, 1), self.tail_ns) } else { 0 };
         self.delay_min_ns + below(nth(draw, 2), self.delay_spread_ns) + tail
+    }
+
+    /// How long after it was sent a message, or its second copy, may still arrive while faults add `extra_ns`.
+    pub fn message_life_ns(&self, extra_ns: u64) -> u64 {
+        let first_ns = self.delay_min_ns + self.delay_spread_ns + self.tail_ns + extra_ns;
+        if self.duplicate_permille == 0 { first_ns } else { first_ns * ECHO_FACTOR }
     }
 }
 
@@ -71,7 +80,7 @@ impl Network {
     /// How long the second copy of a doubled message travels; at most a hundred times as long as the first.
     pub fn echo_delay_ns(&self, from: usize, to: usize, now: u64, fate: MessageFate) -> u64 {
         let words = [from as u64, to as u64, now, fate.delay_ns];
-        below(self.weather.draw(Domain::Message, &words), fate.delay_ns * 100)
+        below(self.weather.draw(Domain::Message, &words), fate.delay_ns * ECHO_FACTOR)
     }
 
     /// Whether messages from `from` to `to` are cut off now.

@@ -3,6 +3,8 @@
 //! Rules and their sources:
 //! * Two entries with the same index and term are the same, and so are their predecessors (Raft, figure 3, "Log
 //!   Matching"): checked one step back each time, which gives the whole by induction.
+//!   A cluster of one is excused for what a crash took: it leads a term as soon as it has thought of it, and lets
+//!   nothing out before term and entries are durable, so after a crash it may lead that term again, with other entries.
 //! * A leader only appends to its log (figure 3, "Leader Append-Only"). Notes of one step do not tell whether it
 //!   stepped down before it took a newer leader's entries, so what counts is a step after which it still leads the same
 //!   term.
@@ -383,6 +385,26 @@ mod tests {
         assert!(told(1).expect_err("lost").detail.contains("was durable"));
         assert_eq!(told(2), Ok(()));
         assert_eq!(told(3), Ok(()));
+    }
+
+    #[test]
+    fn alone_a_member_may_lead_a_term_again_if_nothing_of_it_was_durable() {
+        let told = |durable_index: u64| {
+            let mut run = Script::new(Box::new(LogMatching::new(&CheckConfig::new(1))));
+            run.notes(0, &[leads(0, 2), appended(1, 2, 12), durable(durable_index)]);
+            run.crash(0).open(0);
+            run.status(0).last = LogIndex(durable_index);
+            run.notes(0, &[leads(0, 2), appended(durable_index + 1, 2, 99)]).verdict()
+        };
+        assert_eq!(told(0), Ok(()));
+        assert_eq!(told(1), Ok(()));
+        let several = judge(|run| {
+            run.notes(0, &[leads(0, 2), appended(1, 2, 12), durable(0)]);
+            run.crash(0).open(0);
+            run.status(0).last = LogIndex(0);
+            run.notes(0, &[leads(0, 2), appended(1, 2, 99)]);
+        });
+        assert!(several.is_err());
     }
 
     #[test]

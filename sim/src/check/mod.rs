@@ -52,6 +52,8 @@ pub struct CheckConfig {
     /// How long after the end of faults, or after the last thing that restarts a wait, something that has to happen may
     /// take.
     pub settle: Nanos,
+    /// How long after it was sent a message between members, or a second copy of it, may still arrive.
+    pub message_life: Nanos,
     /// Where the revisions of the history come from.
     pub witness: Witness,
 }
@@ -66,6 +68,7 @@ impl CheckConfig {
             clock_skew_ppm_max: 0,
             txn_ops_max: 128,
             settle: 30_000_000_000,
+            message_life: 0,
             witness: Witness::Live,
         }
     }

@@ -246,7 +246,10 @@ fn check_config(plan: &Plan) -> CheckConfig {
     let drift = plan.clock_ppm.iter().map(|rate_ppm| rate_ppm.abs_diff(1_000_000)).max().unwrap_or(0);
     let skews = plan.faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew);
     let skew = skews.map(|fault| fault.strength * 1_000).max().unwrap_or(0);
+    let delays = plan.faults.iter().filter(|fault| fault.kind == FaultKind::Delay);
+    let delay_ns = delays.map(|fault| fault.strength * MS).sum();
     CheckConfig {
+        message_life: plan.links.message_life_ns(delay_ns),
         clock_skew_ppm_max: drift.max(skew),
         txn_ops_max: plan.nodes.iter().map(|config| config.txn_ops_max).min().unwrap_or(0),
         settle: converge::SETTLE_WITHIN_NS,
