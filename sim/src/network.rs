@@ -3,7 +3,7 @@
 use crate::report::MessageFate;
 use crate::weather::{Domain, Position, Weather, below, nth, permille};
 
-/// How many times as long as a message its second copy may travel.
+/// How many times as long as a message its second copy may travel after it.
 const ECHO_FACTOR: u64 = 100;
 
 /// How the links of a run behave, drawn before it starts.
@@ -33,7 +33,7 @@ impl LinkOdds {
     /// How long after it was sent a message, or its second copy, may still arrive while faults add `extra_ns`.
     pub fn message_life_ns(&self, extra_ns: u64) -> u64 {
         let first_ns = self.delay_min_ns + self.delay_spread_ns + self.tail_ns + extra_ns;
-        if self.duplicate_permille == 0 { first_ns } else { first_ns * ECHO_FACTOR }
+        if self.duplicate_permille == 0 { first_ns } else { first_ns * (1 + ECHO_FACTOR) }
     }
 }
 

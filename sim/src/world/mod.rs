@@ -247,7 +247,7 @@ fn check_config(plan: &Plan) -> CheckConfig {
     let skews = plan.faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew);
     let skew = skews.map(|fault| fault.strength * 1_000).max().unwrap_or(0);
     let delays = plan.faults.iter().filter(|fault| fault.kind == FaultKind::Delay);
-    let delay_ns = delays.map(|fault| fault.strength * MS).sum();
+    let delay_ns = delays.map(|fault| fault.strength * 1_000_000).sum();
     CheckConfig {
         message_life: plan.links.message_life_ns(delay_ns),
         clock_skew_ppm_max: drift.max(skew),
