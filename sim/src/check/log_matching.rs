@@ -223,15 +223,20 @@ impl LogMatching {
 
     /// The first look at a log after a crash: what was durable is there, and what was not may be.
     fn reopened(&mut self, node: NodeIndex, notes: &[Note], status: &NodeStatus) -> Result<(), String> {
-        let rewritten = notes.iter().any(|note| matches!(note, Note::Appended { .. } | Note::Installed { .. }));
+        // What this very step appended comes on top.
+        let appended = notes.iter().find_map(|note| match note {
+            Note::Appended { index, .. } | Note::Installed { index, .. } => Some(LogIndex(index.0 - 1)),
+            _ => None,
+        });
         let log = &mut self.logs[node];
         log.reopened = false;
-        if !rewritten && status.last.0 < log.durable {
-            let (last, durable) = (status.last, log.durable);
+        let last = appended.unwrap_or(status.last).0;
+        if appended.is_none() && last < log.durable {
+            let durable = log.durable;
             return Err(format!("node {node} has a log up to {last} after a crash, but {durable} was durable"));
         }
-        log.end_at(log.durable.min(status.last.0));
-        log.end_at(status.last.0);
+        log.end_at(log.durable.min(last));
+        log.end_at(last);
         Ok(())
     }
 
