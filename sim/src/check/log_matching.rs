@@ -3,8 +3,6 @@
 //! Rules and their sources:
 //! * Two entries with the same index and term are the same, and so are their predecessors (Raft, figure 3, "Log
 //!   Matching"): checked one step back each time, which gives the whole by induction.
-//!   A cluster of one is excused for what a crash took: it leads a term as soon as it has thought of it, and lets
-//!   nothing out before term and entries are durable, so after a crash it may lead that term again, with other entries.
 //! * A leader only appends to its log (figure 3, "Leader Append-Only"). Notes of one step do not tell whether it
 //!   stepped down before it took a newer leader's entries, so what counts is a step after which it still leads the same
 //!   term.
