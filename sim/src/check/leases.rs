@@ -14,10 +14,10 @@
 //!   (etcd 21638), that is, invoked before it was gone.
 //! * The keys of a lease are gone with it (contract, section 1.3 Revoke). That they are deleted all together, in one
 //!   revision and in byte order, is judged by [`super::serializability`].
-//! * Once faults have ended, a lease that is not renewed is gone within its TTL by the slowest legal clock, counted from
-//!   the last renewal, the last change of leader, or the end of faults, whichever is latest; and the time to settle. A
-//!   late or doubled message may renew it once more, as long as messages live; and a leader that could not propose the
-//!   end tries again after 3 s (contract, section 1.3 Expiry).
+//! * Once faults have ended, a lease that is not renewed is gone within its TTL by the slowest legal clock, counted
+//!   from the last renewal, the last change of leader, or the end of faults, whichever is latest; and the time to
+//!   settle. A late or doubled message may renew it once more, as long as messages live; and a leader that could not
+//!   propose the end tries again after 3 s (contract, section 1.3 Expiry).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
