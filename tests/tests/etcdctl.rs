@@ -172,7 +172,7 @@ fn leases_are_granted_kept_alive_revoked_and_expire() {
     assert_eq!(etcdctl.says(&["lease", "revoke", &lease]), format!("lease {lease} revoked\n"));
     assert_eq!(etcdctl.says(&["get", "l"]), "");
     assert_eq!(etcdctl.says(&["lease", "timetolive", &lease]), format!("lease {lease} already expired\n"));
-    let short = grant("2");
+    let short = grant("5");
     etcdctl.says(&["put", &format!("--lease={short}"), "l", "x"]);
     let begin = Instant::now();
     while !etcdctl.says(&["get", "l"]).is_empty() {

@@ -55,7 +55,7 @@ impl DataDir {
     /// Creates what is missing, durably, and locks the directory. With `must_exist` nothing is created for a member
     /// that is not there.
     pub fn open(path: &Path, must_exist: bool) -> Result<DataDir, DataDirError> {
-        if must_exist && !holds_files(path) {
+        if must_exist && files_of(path)?.is_empty() {
             return Err(DataDirError::NoMember(path.to_path_buf()));
         }
         create_durably(path)?;
@@ -67,6 +67,10 @@ impl DataDir {
         }
         for name in FOLDERS {
             create_durably(&path.join(name))?;
+        }
+        // A start that was killed may have made folders whose names are not durable yet.
+        for folder in [path.to_path_buf(), path.join("member")] {
+            File::open(&folder).and_then(|opened| opened.sync_all()).map_err(refused("sync", &folder))?;
         }
         for name in ["", "member", "member/wal", "member/snap"] {
             let inner = path.join(name);
@@ -83,33 +87,33 @@ impl DataDir {
 
     /// The names and sizes of all files, sorted by name.
     pub fn listing(&self) -> Result<Listing, DataDirError> {
-        let mut files = Vec::new();
-        collect(&self.path, "", &mut files)?;
-        files.sort();
-        Ok(Listing { files })
+        Ok(Listing { files: files_of(&self.path)? })
     }
 }
 
-fn holds_files(path: &Path) -> bool {
+/// The files of a member, sorted by name: what stands in its folders, and nothing else that may stand beside them. A
+/// link counts as what it leads to: a log behind one must never look like no log.
+fn files_of(root: &Path) -> Result<Vec<(String, u64)>, DataDirError> {
     let mut files = Vec::new();
-    collect(path, "", &mut files).is_ok() && !files.is_empty()
-}
-
-fn collect(root: &Path, prefix: &str, files: &mut Vec<(String, u64)>) -> Result<(), DataDirError> {
-    let folder = root.join(prefix);
-    for entry in fs::read_dir(&folder).map_err(refused("list", &folder))? {
-        let entry = entry.map_err(refused("list", &folder))?;
-        // What has no UTF-8 name is not a file of ours.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let name = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-        let metadata = entry.metadata().map_err(refused("look at", &entry.path()))?;
-        if metadata.is_dir() {
-            collect(root, &name, files)?;
-        } else if metadata.is_file() {
-            files.push((name, metadata.len()));
+    for name in FOLDERS {
+        let folder = root.join(name);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(refused("list", &folder)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(refused("list", &folder))?;
+            // What has no UTF-8 name is not a file of ours.
+            let Ok(file) = entry.file_name().into_string() else { continue };
+            let metadata = fs::metadata(entry.path()).map_err(refused("look at", &entry.path()))?;
+            if metadata.is_file() {
+                files.push((format!("{name}/{file}"), metadata.len()));
+            }
         }
     }
-    Ok(())
+    files.sort();
+    Ok(files)
 }
 
 /// Creates a folder and its missing parents, each made durable in the one above it.

@@ -144,3 +144,20 @@ fn an_existing_member_is_not_made_up() {
     assert!(error.to_string().starts_with("--initial-cluster-state: existing is for a data-dir that holds a member"));
     assert!(!path.exists());
 }
+
+#[test]
+fn files_behind_a_link_are_listed_and_strangers_beside_the_folders_are_not() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (data, elsewhere) = (temp.path().join("data"), temp.path().join("fast"));
+    drop(DataDir::open(&data, false).expect("a data directory"));
+    std::fs::create_dir(&elsewhere).expect("a folder");
+    std::fs::remove_dir(data.join("member/wal")).expect("it is empty");
+    std::os::unix::fs::symlink(&elsewhere, data.join("member/wal")).expect("a link");
+    std::fs::write(elsewhere.join("0.wal"), b"log").expect("a file");
+    std::fs::write(data.join("README"), b"not ours").expect("a file");
+    let dir = DataDir::open(&data, true).expect("there is a member");
+    assert_eq!(dir.listing().expect("a listing").files, [("member/wal/0.wal".to_string(), 3)]);
+
+    std::os::unix::fs::symlink("nowhere", data.join("member/snap/lost")).expect("a link");
+    assert!(dir.listing().is_err(), "a link that leads nowhere is no missing file");
+}
