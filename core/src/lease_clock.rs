@@ -38,6 +38,18 @@ pub enum Renewal {
     NotLeading,
 }
 
+/// What a leader's clock says of a lease's remaining time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remaining {
+    /// So many whole seconds, cut off towards zero as etcd does it: a lease that waits for its revoke has 0 left, and
+    /// after a second less than that.
+    Seconds(i64),
+    /// There is no such lease.
+    Unknown,
+    /// This member does not lead and has no deadlines; ask the leader.
+    NotLeading,
+}
+
 /// One lease of a leader.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
@@ -124,13 +136,17 @@ impl LeaseClock {
         Renewal::Renewed { ttl_s: lease.ttl_s }
     }
 
-    /// Whole seconds that a lease has left, cut off towards zero as etcd does it: a lease that waits for its revoke has
-    /// 0 left, and after a second less than that. Nothing if the lease is unknown or this member does not lead.
-    pub fn remaining_s(&self, id: LeaseId, now: Instant) -> Option<i64> {
-        let lease = self.leases.get(&id)?;
+    /// How long a lease has left at `now`.
+    pub fn remaining(&self, id: LeaseId, now: Instant) -> Remaining {
+        if !self.leading {
+            return Remaining::NotLeading;
+        }
+        let Some(lease) = self.leases.get(&id) else {
+            return Remaining::Unknown;
+        };
         let left = i64::try_from((lease.deadline - now).as_secs()).unwrap_or(i64::MAX);
         let over = i64::try_from((now - lease.deadline).as_secs()).unwrap_or(i64::MAX);
-        Some(left - over)
+        Remaining::Seconds(left - over)
     }
 
     /// Appends to `out` the leases whose revoke has to be proposed at `now`, in the order of their deadlines (or

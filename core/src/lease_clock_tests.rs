@@ -44,7 +44,7 @@ fn a_new_leader_gives_every_lease_its_full_time_and_the_extension() {
     assert_eq!(expired(&mut clock, at_s(106)), [1]);
     clock.lead(at_s(110), [(LeaseId(1), 5)].into_iter());
     assert!(expired(&mut clock, at_s(115)).is_empty());
-    assert_eq!(clock.remaining_s(LeaseId(1), at_s(110)), Some(6));
+    assert_eq!(clock.remaining(LeaseId(1), at_s(110)), Remaining::Seconds(6));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_deposed_leader_ends_and_renews_nothing() {
     assert_eq!(clock.next_wakeup(), None);
     assert!(expired(&mut clock, at_s(100)).is_empty());
     assert_eq!(clock.renew(LeaseId(1), at_s(1)), Renewal::NotLeading);
-    assert_eq!(clock.remaining_s(LeaseId(1), at_s(1)), None);
+    assert_eq!(clock.remaining(LeaseId(1), at_s(1)), Remaining::NotLeading);
     clock.granted(LeaseId(2), 5, at_s(1));
     assert!(expired(&mut clock, at_s(100)).is_empty(), "a follower has no deadlines");
 }
@@ -108,11 +108,11 @@ fn an_id_that_is_granted_again_starts_afresh() {
 #[test]
 fn the_time_left_is_cut_off_to_whole_seconds_towards_zero() {
     let clock = leading(&[(1, 5)]);
-    assert_eq!(clock.remaining_s(LeaseId(1), at_s(0)), Some(5));
-    assert_eq!(clock.remaining_s(LeaseId(1), Instant::from_millis(1)), Some(4));
-    assert_eq!(clock.remaining_s(LeaseId(1), Instant::from_millis(4_999)), Some(0));
-    assert_eq!(clock.remaining_s(LeaseId(1), Instant::from_millis(5_900)), Some(0));
-    assert_eq!(clock.remaining_s(LeaseId(1), Instant::from_millis(6_100)), Some(-1));
+    assert_eq!(clock.remaining(LeaseId(1), at_s(0)), Remaining::Seconds(5));
+    assert_eq!(clock.remaining(LeaseId(1), Instant::from_millis(1)), Remaining::Seconds(4));
+    assert_eq!(clock.remaining(LeaseId(1), Instant::from_millis(4_999)), Remaining::Seconds(0));
+    assert_eq!(clock.remaining(LeaseId(1), Instant::from_millis(5_900)), Remaining::Seconds(0));
+    assert_eq!(clock.remaining(LeaseId(1), Instant::from_millis(6_100)), Remaining::Seconds(-1));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_longest_lease_of_a_late_clock_saturates() {
     assert!(expired(&mut clock, late).is_empty());
     assert_eq!(clock.renew(LeaseId(i64::MIN), late), Renewal::Renewed { ttl_s: TTL_MAX_S });
     let early = leading(&[(1, TTL_MAX_S)]);
-    assert_eq!(early.remaining_s(LeaseId(1), at_s(0)), Some(TTL_MAX_S));
+    assert_eq!(early.remaining(LeaseId(1), at_s(0)), Remaining::Seconds(TTL_MAX_S));
 }
 
 #[test]

@@ -6,6 +6,10 @@
 //!
 //! What this crate does *not* know: sockets, files, gRPC, scenarios, clients' retry rules.
 
+// The loop that drives members in tests is shared with those outside this crate.
+#[cfg(test)]
+extern crate self as detcd_core;
+
 pub mod api;
 pub mod config;
 mod consensus;

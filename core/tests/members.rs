@@ -9,7 +9,7 @@ use cluster::Cluster;
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::types::ClusterId;
-use detcd_core::{HaltReason, Input, Role};
+use detcd_core::{HaltReason, Input, Instant, Role};
 
 fn put(key: &str, value: &str) -> Request {
     Request::Put(pb::PutRequest { key: key.to_string().into(), value: value.to_string().into(), ..Default::default() })
@@ -119,6 +119,78 @@ fn a_leader_that_stops_hands_leadership_on_first() {
     cluster.run_ms(1000);
     assert_eq!(cluster.halted[leader], None);
     assert_eq!(cluster.node(leader).status().role, Role::Follower);
+}
+
+/// A leader that stops, and cannot hand leadership on for as long as it waits for a successor.
+fn with_a_leader_that_refuses() -> (Cluster, usize, usize) {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.filter(|kind| usize::from(kind != "timeout-now"));
+    cluster.input(leader, Input::Stop);
+    cluster.run_ms(10);
+    assert_eq!(cluster.node(leader).status().role, Role::Leader);
+    (cluster, leader, (leader + 1) % 3)
+}
+
+#[test]
+fn a_write_that_a_leader_refuses_is_written_by_the_next_one() {
+    let (mut cluster, leader, follower) = with_a_leader_that_refuses();
+    let call = cluster.call(follower, put("k", "v"));
+    cluster.run_ms(6500);
+    assert!(cluster.marked(follower, "forward: a refused proposal waits for another leader"));
+    assert!(cluster.stopped[leader]);
+    let answer = cluster.answers.remove(&call);
+    assert!(matches!(answer, Some(Ok(_))), "{answer:?}");
+}
+
+#[test]
+fn a_read_that_a_leader_refuses_is_asked_again_once_a_tick() {
+    let (mut cluster, leader, follower) = with_a_leader_that_refuses();
+    let asked = Rc::new(Cell::new(0));
+    let counted = asked.clone();
+    cluster.filter(move |kind| {
+        counted.set(counted.get() + usize::from(kind == "forward-read-index"));
+        usize::from(kind != "timeout-now")
+    });
+    let call = cluster.call(follower, get("k"));
+    cluster.run_ms(500);
+    assert_eq!(cluster.node(leader).status().role, Role::Leader);
+    assert!((3..=6).contains(&asked.get()), "{}", asked.get());
+    cluster.run_ms(5000);
+    assert!(matches!(cluster.answers.remove(&call), Some(Ok(_))), "the next leader is asked");
+}
+
+#[test]
+fn a_member_without_a_leader_sleeps_although_it_has_something_to_forward() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.filter(|kind| usize::from(kind != "forward-propose"));
+    let left = (leader + 1) % 3;
+    cluster.call(left, put("k", "v"));
+    cluster.run_ms(1);
+    (0..3).filter(|at| *at != left).for_each(|at| cluster.kill(at));
+    for _ in 0..4000 {
+        cluster.run_ms(1);
+        let wakeup = cluster.node(left).next_wakeup();
+        assert!(wakeup.at > Instant::from_millis(cluster.now_ms), "{wakeup:?}");
+    }
+    assert_ne!(cluster.node(left).status().role, Role::Leader);
+}
+
+#[test]
+fn a_leader_hands_on_when_one_write_takes_too_long_although_an_older_one_is_done() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.held[leader] = true;
+    cluster.call(leader, put("k", "v1"));
+    cluster.run_ms(10);
+    let first = cluster.withheld[leader].len();
+    cluster.call(leader, put("k", "v2"));
+    cluster.run_ms(10);
+    assert!(cluster.withheld[leader].len() > first);
+    cluster.release(leader, first);
+    cluster.run_ms(1500);
+    assert!(cluster.marked(leader, "leader: handed on because its disk could not write"));
 }
 
 #[test]

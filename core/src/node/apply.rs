@@ -5,12 +5,13 @@ use super::proposals::request_id;
 use super::reads::{LeaseOp, Waiter};
 use crate::api::{ReadRequest, Request, Response, Status, validate};
 use crate::effect::{Effect, Note, Outputs};
-use crate::lease_clock::Renewal;
+use crate::lease_clock::{Remaining, Renewal};
 use crate::log::Entry;
 use crate::proto::detcdpeer as pb;
 use crate::proto::etcdserverpb as etcd;
 use crate::seed;
 use crate::state_machine::{Command, LeaseChange};
+use crate::time::Instant;
 use crate::types::{CallId, LeaseId, LogIndex, NodeId, Term};
 
 /// A step applies entries of about this many bytes, and goes on in the next.
@@ -201,12 +202,12 @@ impl Member {
         match waiter {
             Waiter::Read { call, request } => self.read_now(call, request, out),
             Waiter::Lease { call, op } => self.lease_op(call, op, out),
-            Waiter::Forwarded { peer, boot, sequence, lease: None } => {
+            Waiter::Forwarded { peer, boot, sequence, lease: None, .. } => {
                 let what = pb::forward_reply::What::ReadIndex(index.0);
                 self.answer_peer(peer, boot, sequence, what, out);
             }
-            Waiter::Forwarded { peer, boot, sequence, lease: Some(op) } => {
-                self.forwarded_lease_op(peer, boot, sequence, op, out);
+            Waiter::Forwarded { peer, boot, sequence, lease: Some(op), until } => {
+                self.forwarded_lease_op(peer, boot, sequence, op, until, out);
             }
         }
     }
@@ -223,13 +224,28 @@ impl Member {
                 Renewal::NotLeading => self.reads.arrive(Waiter::Lease { call, op }),
             },
             LeaseOp::TimeToLive(request) => {
-                let remaining_ttl_s = self.leases.remaining_s(LeaseId(request.id), self.now).unwrap_or(-1);
+                let remaining_ttl_s = match self.leases.remaining(LeaseId(request.id), self.now) {
+                    Remaining::Seconds(remaining_s) => remaining_s,
+                    Remaining::Unknown => -1,
+                    Remaining::NotLeading => {
+                        let op = LeaseOp::TimeToLive(request);
+                        return self.reads.arrive(Waiter::Lease { call, op });
+                    }
+                };
                 self.read_now(call, ReadRequest::LeaseTimeToLive { request, remaining_ttl_s }, out);
             }
         }
     }
 
-    fn forwarded_lease_op(&mut self, peer: NodeId, boot: u64, sequence: u64, op: LeaseOp, out: &mut Outputs) {
+    fn forwarded_lease_op(
+        &mut self,
+        peer: NodeId,
+        boot: u64,
+        sequence: u64,
+        op: LeaseOp,
+        until: Instant,
+        out: &mut Outputs,
+    ) {
         let id = op.lease();
         let mut state = pb::LeaseState { read_index: self.applied().0, ..Default::default() };
         match op {
@@ -237,15 +253,16 @@ impl Member {
                 Renewal::Renewed { ttl_s } => (state.found, state.granted_ttl_s) = (true, ttl_s),
                 Renewal::Unknown => {}
                 Renewal::Expired => {
-                    return self.reads.park(Waiter::Forwarded { peer, boot, sequence, lease: Some(op) });
+                    return self.reads.park(Waiter::Forwarded { peer, boot, sequence, lease: Some(op), until });
                 }
+                // Whoever asked asks again.
                 Renewal::NotLeading => return,
             },
-            LeaseOp::TimeToLive(_) => {
-                if let Some(remaining) = self.leases.remaining_s(id, self.now) {
-                    (state.found, state.remaining_ttl_s) = (true, remaining);
-                }
-            }
+            LeaseOp::TimeToLive(_) => match self.leases.remaining(id, self.now) {
+                Remaining::Seconds(remaining_s) => (state.found, state.remaining_ttl_s) = (true, remaining_s),
+                Remaining::Unknown => {}
+                Remaining::NotLeading => return,
+            },
         }
         self.answer_peer(peer, boot, sequence, pb::forward_reply::What::Lease(state), out);
     }

@@ -97,7 +97,7 @@ impl Member {
 
     fn checkpoint_mark(&mut self, meta: SnapshotMeta) {
         let write = self.writer.append(&[], None, Some(meta.clone()));
-        self.write_since.get_or_insert(self.now);
+        self.writes.begin(write, self.now);
         self.checkpoints.marking = Some((write, meta));
     }
 

@@ -60,8 +60,7 @@ impl Member {
                 self.reads.arrive(Waiter::Lease { call, op });
             }
         }
-        if self.consensus.is_leader() || leader == NodeId(0) || leader == self.config.node_id {
-            self.postpone_due(term);
+        if !self.follows() {
             return;
         }
         self.forward_proposals(leader, term, out);
@@ -71,18 +70,6 @@ impl Member {
             // Late answers to a round that was given up are lost: a slow link must not make every round late.
             self.reads.start_round(sequence, term, self.now + self.config.election_timeout);
             self.ask(leader, term, sequence, pb::forward_request::What::ReadIndex(pb::ReadIndex {}), out);
-        }
-    }
-
-    /// Nobody can be asked now. Whoever could be asked later of the same term is; a proposal to the leader of another
-    /// term is never sent again.
-    fn postpone_due(&mut self, term: Term) {
-        let again_at = self.now + self.retry_interval();
-        for sequence in self.proposals.due(self.now) {
-            let proposal = self.proposals.get(sequence).expect("listed");
-            let Place::Forwarded { term: asked, .. } = proposal.place else { unreachable!("listed as forwarded") };
-            let again_at = if asked == term { again_at } else { Instant::NEVER };
-            self.proposals.place(sequence, Place::Forwarded { term: asked, again_at });
         }
     }
 
@@ -101,7 +88,7 @@ impl Member {
             self.proposals.place(sequence, Place::Forwarded { term, again_at });
             self.ask(leader, term, sequence, pb::forward_request::What::Propose(data), out);
         }
-        for sequence in self.proposals.waiting() {
+        for sequence in self.proposals.waiting(term) {
             let data = self.proposals.get(sequence).expect("listed").data.clone();
             self.proposals.place(sequence, Place::Forwarded { term, again_at });
             self.ask(leader, term, sequence, pb::forward_request::What::Propose(data), out);
@@ -156,10 +143,15 @@ impl Member {
                 Some(LeaseOp::TimeToLive(etcd::LeaseTimeToLiveRequest { id: ask.id, keys: false }))
             }
         };
-        if leads {
-            self.reads.arrive(Waiter::Forwarded { peer, boot, sequence, lease });
-        } else {
+        if !leads {
             self.refuse_peer(peer, &asked, Reason::NotLeader, out);
+        } else if self.reads.len() >= self.config.calls_waiting_max.saturating_mul(2) {
+            // As many of other members' as of this one's clients, who are counted when they call.
+            self.refuse_peer(peer, &asked, Reason::Busy, out);
+            out.mark("forward: a read was refused by a leader with too many");
+        } else {
+            let until = self.now + self.config.request_timeout();
+            self.reads.arrive(Waiter::Forwarded { peer, boot, sequence, lease, until });
         }
     }
 
@@ -208,7 +200,7 @@ impl Member {
 
     /// The leader of `term` did nothing, and never will: the request may go elsewhere.
     fn was_refused(&mut self, sequence: u64, term: Term, reason: Reason, out: &mut Outputs) {
-        self.reads.give_up(Some(sequence));
+        self.reads.refused(sequence);
         if let Some(forwarded) = self.forwarded_lease_ops.open.get_mut(&sequence) {
             forwarded.again_at = self.now + self.config.heartbeat_interval;
             return;
@@ -219,8 +211,9 @@ impl Member {
         }
         match reason {
             Reason::NotLeader => {
-                self.proposals.place(sequence, Place::Waiting);
-                out.mark("forward: a refused proposal was proposed again");
+                // The same leader would not judge it twice in its term.
+                self.proposals.place(sequence, Place::Waiting { after: term });
+                out.mark("forward: a refused proposal waits for another leader");
             }
             Reason::Busy => self.refuse_proposal(sequence, Status::TooManyRequests, out),
             Reason::NoSpace => self.refuse_proposal(sequence, Status::NoSpace, out),

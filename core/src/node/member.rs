@@ -13,6 +13,7 @@ use super::snapshot_receive::Receiving;
 use super::snapshot_send::Sending;
 use super::status::{NodeStatus, Phase, Role, Wakeup};
 use super::stopping::Stopping;
+use super::writes::WritesInFlight;
 use crate::api::{Request, Response, Status};
 use crate::config::NodeConfig;
 use crate::consensus::{Batch, Consensus, Outgoing, Refusal, Rejected, Start};
@@ -96,7 +97,8 @@ pub(super) struct Member {
     pub(super) next_tick: Instant,
     pub(super) ticks: u64,
     pub(super) standing: (Role, Term, NodeId),
-    pub(super) write_since: Option<Instant>,
+    /// When the writes were handed to the log that are not durable yet, oldest first.
+    pub(super) writes: WritesInFlight,
     pub(super) over: Option<Over>,
 }
 
@@ -134,7 +136,7 @@ impl Member {
             next_tick: now + config.heartbeat_interval,
             ticks: 0,
             standing: (Role::Follower, Term(0), NodeId(0)),
-            write_since: None,
+            writes: WritesInFlight::default(),
             over: None,
             config,
         };
@@ -160,6 +162,10 @@ impl Member {
             Input::DiskDone { op, result } => self.disk_done(op, &result, out),
             Input::Stop => self.begin_stop(out),
         }
+        if let Some(over) = self.over.take() {
+            // Nothing may follow, and nothing that is still withheld may leave.
+            return Some(over);
+        }
         self.pass_time(out);
         self.settle(out);
         self.over.take()
@@ -176,6 +182,9 @@ impl Member {
             | Input::Cancel { .. }
             | Input::Stream { .. }
             | Input::Stop => {}
+        }
+        if let Some(over) = self.over.take() {
+            return Some(over);
         }
         self.writer.flush(&mut self.disk);
         self.disk.drain(out);
@@ -348,7 +357,7 @@ impl Member {
 
     fn durable(&mut self, write: wal::WriteId, out: &mut Outputs) {
         let (_, term, vote) = self.consensus.durable();
-        self.write_since = None;
+        self.writes.durable(write);
         self.checkpoint_mark_durable(write, out);
         if !self.install_durable(write) {
             self.consensus.persisted(write);
@@ -404,13 +413,13 @@ impl Member {
     /// Forgets what nobody waits for any more and nothing has been done about.
     fn forget_unwanted(&mut self) {
         let calls = &self.calls;
-        self.reads.retain(|call| calls.wants(call));
+        self.reads.retain(self.now, |call| calls.wants(call));
         self.proposals.retain(|call| calls.wants(call));
     }
 
     /// A leader whose disk stalls, or has no room, hands leadership on: others can acknowledge writes, it cannot.
     fn hand_on_when_stalled(&mut self, out: &mut Outputs) {
-        let stalled = self.write_since.is_some_and(|since| self.now - since > self.config.election_timeout);
+        let stalled = self.writes.oldest().is_some_and(|since| self.now - since > self.config.election_timeout);
         if (stalled || !self.writer.has_room())
             && self.consensus.is_leader()
             && let Some(successor) = self.consensus.best_successor()
@@ -481,8 +490,8 @@ impl Member {
         let empty = batch.entries.is_empty() && batch.hard_state.is_none() && mark.is_none();
         let write = (!empty).then(|| self.writer.append(&batch.entries, batch.hard_state, mark.cloned()));
         let waits = write.filter(|write| batch.must_sync && *write > self.writer.durable());
-        if waits.is_some() {
-            self.write_since.get_or_insert(self.now);
+        if let Some(write) = waits {
+            self.writes.begin(write, self.now);
         }
         self.consensus.wrote(batch, waits);
         waits
@@ -498,10 +507,11 @@ impl Member {
         let led_term = self.standing.1;
         self.standing = standing;
         out.notes.push(Note::Role { role, term, leader });
+        self.reads.unpark();
         let leads_anew = role == Role::Leader && (before != Role::Leader || term != led_term);
         if before == Role::Leader && (role != Role::Leader || leads_anew) {
             self.leases.step_down();
-            self.reads.drop_forwarded();
+            self.reads.step_down();
             self.sending.forget_all();
         }
         if leads_anew {
@@ -516,7 +526,7 @@ impl Member {
         if self.proposals.none_waiting() || !self.consensus.is_leader() {
             return;
         }
-        for sequence in self.proposals.waiting() {
+        for sequence in self.proposals.all_waiting() {
             let data = self.proposals.get(sequence).expect("listed").data.clone();
             match self.try_propose(data) {
                 Ok(()) => self.proposals.place(sequence, Place::Appended),

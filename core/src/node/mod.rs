@@ -14,6 +14,7 @@ mod snapshot_receive;
 mod snapshot_send;
 mod status;
 mod stopping;
+mod writes;
 
 pub use status::{NodeStatus, Phase, Role, Wakeup};
 
@@ -155,3 +156,6 @@ fn refuse(input: Input, out: &mut Outputs) {
         | Input::Stop => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,11 @@ pub(super) fn request_id(boot: u64, sequence: u64) -> u64 {
 /// Where a proposal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Nowhere yet: no leader could be asked.
-    Waiting,
+    /// Nowhere: no leader could be asked yet, or the one of term `after` refused it and does not judge it again.
+    Waiting {
+        /// Only the leader of a later term may be asked, or this member itself if it leads.
+        after: Term,
+    },
     /// In this member's log, appended as leader of that term.
     Appended,
     /// Sent to the leader of that term, and to be sent again at that time while the term lasts.
@@ -52,8 +55,8 @@ pub(super) struct Proposal {
 pub(super) struct Proposals {
     last_sequence: u64,
     open: BTreeMap<u64, Proposal>,
-    /// Those at [`Place::Waiting`].
-    waiting: BTreeSet<u64>,
+    /// Those at [`Place::Waiting`], with the term whose leader is not to be asked any more.
+    waiting: BTreeSet<(Term, u64)>,
     /// Those at [`Place::Forwarded`], by the time to send them again.
     again: BTreeSet<(Instant, u64)>,
 }
@@ -67,9 +70,9 @@ impl Proposals {
 
     /// Keeps a proposal until it is applied or refused.
     pub(super) fn insert(&mut self, sequence: u64, call: Option<CallId>, data: Bytes) {
-        let before = self.open.insert(sequence, Proposal { call, data, place: Place::Waiting });
+        let before = self.open.insert(sequence, Proposal { call, data, place: Place::Waiting { after: Term(0) } });
         assert!(before.is_none(), "sequence {sequence} is used twice");
-        self.waiting.insert(sequence);
+        self.waiting.insert((Term(0), sequence));
     }
 
     /// The proposal of that sequence.
@@ -83,8 +86,8 @@ impl Proposals {
         unlist(&mut self.waiting, &mut self.again, sequence, proposal.place);
         proposal.place = place;
         match place {
-            Place::Waiting => {
-                self.waiting.insert(sequence);
+            Place::Waiting { after } => {
+                self.waiting.insert((after, sequence));
             }
             Place::Forwarded { again_at, .. } => {
                 self.again.insert((again_at, sequence));
@@ -109,9 +112,14 @@ impl Proposals {
         }
     }
 
-    /// The sequences that wait for a leader, in order.
-    pub(super) fn waiting(&self) -> Vec<u64> {
-        self.waiting.iter().copied().collect()
+    /// The sequences that the leader of `term` may be asked to propose.
+    pub(super) fn waiting(&self, term: Term) -> Vec<u64> {
+        self.waiting.range(..(term, 0)).map(|(_, sequence)| *sequence).collect()
+    }
+
+    /// All sequences that wait for a leader: for a member that leads.
+    pub(super) fn all_waiting(&self) -> Vec<u64> {
+        self.waiting.iter().map(|(_, sequence)| *sequence).collect()
     }
 
     /// The sequences that are to be sent again by `now`, in order of their times.
@@ -130,10 +138,10 @@ impl Proposals {
     }
 }
 
-fn unlist(waiting: &mut BTreeSet<u64>, again: &mut BTreeSet<(Instant, u64)>, sequence: u64, place: Place) {
+fn unlist(waiting: &mut BTreeSet<(Term, u64)>, again: &mut BTreeSet<(Instant, u64)>, sequence: u64, place: Place) {
     match place {
-        Place::Waiting => {
-            waiting.remove(&sequence);
+        Place::Waiting { after } => {
+            waiting.remove(&(after, sequence));
         }
         Place::Forwarded { again_at, .. } => {
             again.remove(&(again_at, sequence));

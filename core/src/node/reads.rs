@@ -35,6 +35,8 @@ pub(super) enum Waiter {
         sequence: u64,
         /// `None` for a read index.
         lease: Option<LeaseOp>,
+        /// After this nobody waits for the answer any more: the member asks again under another sequence.
+        until: Instant,
     },
 }
 
@@ -106,20 +108,33 @@ impl Reads {
     /// The round is given up if its time is over or its term is; its reads wait for the next one.
     pub(super) fn give_up_stale(&mut self, now: Instant, term: Term) {
         if self.round.as_ref().is_some_and(|round| round.until <= now || round.term != term) {
-            self.give_up(None);
+            self.give_up();
         }
     }
 
-    /// Gives the round up, whatever its time, or only if it is the one named.
-    pub(super) fn give_up(&mut self, id: Option<u64>) {
-        if self.round.as_ref().is_some_and(|round| id.is_none_or(|id| id == round.id)) {
-            let round = self.round.take().expect("looked at");
+    fn give_up(&mut self) {
+        if let Some(round) = self.round.take() {
             self.waiting.splice(0..0, round.waiters);
         }
     }
 
-    /// This member does not lead any more: what other members asked is theirs to ask again elsewhere.
-    pub(super) fn drop_forwarded(&mut self) {
+    /// Who was asked refuses the round: its reads ask again after the next tick, or as soon as somebody else leads.
+    pub(super) fn refused(&mut self, id: u64) {
+        if self.round.as_ref().is_some_and(|round| round.id == id) {
+            let round = self.round.take().expect("looked at");
+            self.parked.extend(round.waiters);
+        }
+    }
+
+    /// This member does not lead any more: what other members asked is theirs to ask again elsewhere. Lease operations
+    /// of its own clients have to be confirmed anew, by a leader whose clock they are to be judged by.
+    pub(super) fn step_down(&mut self) {
+        self.give_up();
+        let (leases, rest) = std::mem::take(&mut self.confirmed)
+            .into_iter()
+            .partition(|(_, waiter)| matches!(waiter, Waiter::Lease { .. }));
+        self.confirmed = rest;
+        self.waiting.extend(Vec::into_iter(leases).map(|(_, waiter)| waiter));
         let own = |waiter: &Waiter| !matches!(waiter, Waiter::Forwarded { .. });
         self.waiting.retain(own);
         self.parked.retain(own);
@@ -154,23 +169,33 @@ impl Reads {
         self.confirmed.push((index, waiter));
     }
 
-    /// A read that cannot be answered yet, although it is confirmed, asks again after the next tick.
+    /// A read that cannot be answered yet, although it is confirmed, asks again after the next tick, or as soon as
+    /// somebody else leads.
     pub(super) fn park(&mut self, waiter: Waiter) {
         self.parked.push(waiter);
     }
 
-    /// Keeps what other members asked and the calls for which `wants` holds.
-    pub(super) fn retain(&mut self, wants: impl Fn(CallId) -> bool) {
+    /// Keeps the calls for which `wants` holds, and what other members still wait for at `now`.
+    pub(super) fn retain(&mut self, now: Instant, wants: impl Fn(CallId) -> bool) {
         let wanted = |waiter: &Waiter| match waiter {
             Waiter::Read { call, .. } | Waiter::Lease { call, .. } => wants(*call),
-            Waiter::Forwarded { .. } => true,
+            Waiter::Forwarded { until, .. } => now < *until,
         };
         self.waiting.retain(wanted);
         self.parked.retain(wanted);
+        if let Some(round) = &mut self.round {
+            round.waiters.retain(wanted);
+        }
         self.confirmed.retain(|(_, waiter)| wanted(waiter));
     }
 
-    /// A tick went by.
+    /// How many wait, at whatever stage.
+    pub(super) fn len(&self) -> usize {
+        let in_round = self.round.as_ref().map_or(0, |round| round.waiters.len());
+        self.waiting.len() + in_round + self.confirmed.len() + self.parked.len()
+    }
+
+    /// A tick went by, or somebody else leads.
     pub(super) fn unpark(&mut self) {
         self.waiting.append(&mut self.parked);
     }
@@ -178,5 +203,72 @@ impl Reads {
     /// When the round is to be given up.
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
         self.round.as_ref().map(|round| round.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(call: u64) -> Waiter {
+        Waiter::Lease { call: CallId(call), op: LeaseOp::KeepAlive(LeaseId(1)) }
+    }
+
+    fn forwarded(sequence: u64, until_ms: u64) -> Waiter {
+        let until = Instant::from_millis(until_ms);
+        Waiter::Forwarded { peer: NodeId(2), boot: 1, sequence, lease: None, until }
+    }
+
+    /// Reads at every stage: two wait, two are in a round, two are confirmed, two are parked.
+    fn at_every_stage() -> Reads {
+        let mut reads = Reads::default();
+        reads.arrive(own(1));
+        reads.arrive(forwarded(1, 10));
+        reads.start_round(1, Term(1), Instant::NEVER);
+        reads.confirm(1, LogIndex(5));
+        reads.arrive(own(2));
+        reads.arrive(forwarded(2, 20));
+        reads.start_round(2, Term(1), Instant::NEVER);
+        reads.arrive(own(3));
+        reads.arrive(forwarded(3, 30));
+        reads.park(own(4));
+        reads.park(forwarded(4, 40));
+        assert_eq!(reads.len(), 8);
+        reads
+    }
+
+    #[test]
+    fn what_other_members_asked_a_leader_goes_with_its_leadership_at_every_stage() {
+        let mut reads = at_every_stage();
+        reads.step_down();
+        assert_eq!(reads.len(), 4);
+        reads.confirm(2, LogIndex(6));
+        assert!(reads.release(LogIndex(9)).is_empty(), "neither the round nor what it had confirmed counts any more");
+        assert_eq!(reads.take_lease_ops().len(), 3, "the next leader is asked");
+        reads.unpark();
+        assert_eq!(reads.take_lease_ops().len(), 1);
+        assert_eq!(reads.len(), 0);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_forgotten_at_every_stage() {
+        let mut reads = at_every_stage();
+        reads.retain(Instant::from_millis(25), |call| call.0 > 2);
+        assert_eq!(reads.len(), 4);
+        reads.retain(Instant::from_millis(40), |_| false);
+        assert_eq!(reads.len(), 0);
+    }
+
+    #[test]
+    fn a_refused_round_waits_for_a_tick() {
+        let mut reads = Reads::default();
+        reads.arrive(own(1));
+        reads.start_round(1, Term(1), Instant::NEVER);
+        reads.refused(7);
+        assert!(reads.round.is_some(), "another one was refused");
+        reads.refused(1);
+        assert!(!reads.wants_round());
+        reads.unpark();
+        assert!(reads.wants_round());
     }
 }

@@ -228,7 +228,7 @@ impl Member {
         out.notes.push(Note::Installed { index: meta.index, term: meta.term, state });
         let hard_state = batch.hard_state;
         let write = self.writer.append(&[], hard_state, Some(meta.clone()));
-        self.write_since.get_or_insert(self.now);
+        self.writes.begin(write, self.now);
         self.receiving.installing = Some((write, hard_state));
         self.checkpoint_replaced(write, meta);
         self.consensus.wrote(batch, Some(write));

@@ -1,4 +1,4 @@
-//! A few members in one loop with instant disks, and a filter on their messages.
+//! A few members in one loop with disks that are instant, held or full, and a filter on their messages.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,7 +6,8 @@ use bytes::Bytes;
 use detcd_core::api::{Request, Response, Status, read};
 use detcd_core::types::{CallId, ClusterId, NodeId, StreamId};
 use detcd_core::{
-    DiskAction, DiskReply, Effect, HaltReason, Input, Instant, Listing, Member, Node, NodeConfig, Note, Outputs, Role,
+    DiskAction, DiskError, DiskReply, Effect, HaltReason, Input, Instant, Listing, Member, Node, NodeConfig, Note,
+    Outputs, Role,
 };
 
 /// How many copies of a frame of this kind arrive.
@@ -21,10 +22,16 @@ pub struct Cluster {
     pub notes: Vec<Vec<Note>>,
     pub answers: BTreeMap<CallId, Result<Response, Status>>,
     pub writes: usize,
+    /// Completions of this member's disk are kept until they are released.
+    pub held: Vec<bool>,
+    /// This member's disk has no room.
+    pub full: Vec<bool>,
+    pub now_ms: u64,
+    /// Completions that are withheld, oldest first.
+    pub withheld: Vec<VecDeque<Input>>,
     configs: Vec<NodeConfig>,
     filter: Filter,
     inbox: VecDeque<(usize, Input)>,
-    now_ms: u64,
     last_call: u64,
 }
 
@@ -47,6 +54,9 @@ impl Cluster {
             notes: vec![Vec::new(); size],
             answers: BTreeMap::new(),
             writes: 0,
+            held: vec![false; size],
+            full: vec![false; size],
+            withheld: vec![VecDeque::new(); size],
             configs: (0..size).map(config).collect(),
             filter: Box::new(|_| 1),
             inbox: VecDeque::new(),
@@ -71,6 +81,7 @@ impl Cluster {
     pub fn kill(&mut self, at: usize) {
         self.nodes[at] = None;
         self.inbox.retain(|(to, _)| *to != at);
+        self.withheld[at].clear();
     }
 
     pub fn config_mut(&mut self, at: usize) -> &mut NodeConfig {
@@ -79,6 +90,12 @@ impl Cluster {
 
     pub fn filter(&mut self, filter: impl FnMut(&'static str) -> usize + 'static) {
         self.filter = Box::new(filter);
+    }
+
+    /// Tells a member of the oldest completions of its disk that are withheld.
+    pub fn release(&mut self, at: usize, count: usize) {
+        let released = self.withheld[at].drain(..count).map(|input| (at, input));
+        self.inbox.extend(released);
     }
 
     /// Lets time go by.
@@ -159,8 +176,14 @@ impl Cluster {
                     }
                 }
                 Effect::Disk { op, action } => {
-                    let result = Ok(self.disk(at, action));
-                    self.inbox.push_back((at, Input::DiskDone { op, result }));
+                    let full = self.full[at] && matches!(action, DiskAction::Allocate { .. });
+                    let result = if full { Err(DiskError::NoSpace) } else { Ok(self.disk(at, action)) };
+                    let done = Input::DiskDone { op, result };
+                    if self.held[at] {
+                        self.withheld[at].push_back(done);
+                    } else {
+                        self.inbox.push_back((at, done));
+                    }
                 }
                 Effect::Reply { call, result } => drop(self.answers.insert(call, result)),
                 Effect::Read { call, request, view, header } => {
