@@ -1,22 +1,16 @@
 //! One recorded client: the crate `etcd-client`, one operation at a time, on to the next member when one fails.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use bytes::Bytes;
-use detcd_core::api::{Response, Status};
+use detcd_core::api::Response;
 use detcd_sim::history::{ClientId, Outcome};
-use etcd_client::{Client, ConnectOptions, Error};
+use etcd_client::{Client, ConnectOptions, Error, LeaseKeepAliveStream, LeaseKeeper};
 
-use super::workload::{Step, delete_options, draw_step, get_options, put_options, scan_options, swap_txn};
-use super::{Recorder, convert};
-
-/// After this long nobody waits for an answer any more; its outcome is unknown.
-const ANSWER_WITHIN: Duration = Duration::from_secs(4);
-
-/// How long a connection may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+use super::workload::{
+    Known, Step, delete_options, draw_step, get_options, grant_options, put_options, scan_options, swap_txn,
+};
+use super::{ANSWER_WITHIN, CONNECT_WITHIN, Recorder, convert, refusal};
 
 /// A client and what it believes.
 pub(super) struct RecordedClient {
@@ -24,17 +18,29 @@ pub(super) struct RecordedClient {
     endpoints: Vec<String>,
     /// Which endpoint is used; counts on when one fails.
     turn: usize,
-    connection: Option<Client>,
+    connection: Option<Connection>,
     recorder: Arc<Recorder>,
-    /// The revisions of keys as last seen.
-    seen: BTreeMap<Bytes, i64>,
+    /// The newest revision that the witness has told of.
+    told: Arc<AtomicI64>,
+    known: Known,
     writes: u64,
 }
 
+/// A connection to one member, and the stream on it that keeps this lease alive.
+struct Connection {
+    client: Client,
+    keeper: Option<(i64, LeaseKeeper, LeaseKeepAliveStream)>,
+}
+
 impl RecordedClient {
-    pub(super) fn new(id: ClientId, endpoints: Vec<String>, recorder: Arc<Recorder>) -> RecordedClient {
+    pub(super) fn new(
+        id: ClientId,
+        endpoints: Vec<String>,
+        recorder: Arc<Recorder>,
+        told: Arc<AtomicI64>,
+    ) -> RecordedClient {
         let turn = usize::try_from(id.0).expect("u32 fits");
-        RecordedClient { id, endpoints, turn, connection: None, recorder, seen: BTreeMap::new(), writes: 0 }
+        RecordedClient { id, endpoints, turn, connection: None, recorder, told, known: Known::default(), writes: 0 }
     }
 
     /// How many of its writes were acknowledged.
@@ -44,8 +50,8 @@ impl RecordedClient {
 
     /// Does its operation number `number`; tells whether it was answered.
     pub(super) async fn step(&mut self, seed: u64, number: u64) -> bool {
-        let seen = &self.seen;
-        let step = draw_step(seed, u64::from(self.id.0), number, |key| seen.get(key).copied().unwrap_or(0));
+        self.known.told = self.told.load(Ordering::Acquire);
+        let step = draw_step(seed, u64::from(self.id.0), number, &self.known);
         self.perform(&step).await.is_some()
     }
 
@@ -53,27 +59,34 @@ impl RecordedClient {
     pub(super) async fn perform(&mut self, step: &Step) -> Option<Response> {
         let mut connection = self.connection().await?;
         let op = self.recorder.invoke(self.id, step.request());
-        let outcome = match tokio::time::timeout(ANSWER_WITHIN, send(&mut connection, step)).await {
+        let outcome = match tokio::time::timeout(ANSWER_WITHIN, connection.send(step)).await {
             Ok(Ok(response)) => Outcome::Ok(response),
-            Ok(Err(error)) => outcome_of(&error),
-            Err(_elapsed) => Outcome::Unknown,
+            Ok(Err(Error::GRpcStatus(status))) => refusal(status.message()),
+            Ok(Err(_)) | Err(_) => Outcome::Unknown,
         };
-        let response = match &outcome {
-            Outcome::Ok(response) => Some(response.clone()),
-            Outcome::Failed(_) | Outcome::Unknown => None,
-        };
-        self.recorder.finish(op, outcome);
-        match &response {
-            Some(response) => {
+        self.recorder.finish(op, outcome.clone());
+        match outcome {
+            Outcome::Ok(response) => {
                 self.connection = Some(connection);
-                self.learn(step, response);
+                self.known.learn(step, &response);
+                self.writes += u64::from(step.writes());
+                Some(response)
             }
-            None => self.turn += 1,
+            Outcome::Failed(_) => {
+                // The member is well, and so is the connection. If it was a lease that failed, the next one is new.
+                self.connection = Some(connection);
+                self.known.forget_lease(step);
+                None
+            }
+            Outcome::Unknown => {
+                self.turn += 1;
+                self.known.forget_lease(step);
+                None
+            }
         }
-        response
     }
 
-    async fn connection(&mut self) -> Option<Client> {
+    async fn connection(&mut self) -> Option<Connection> {
         if let Some(connection) = self.connection.take() {
             return Some(connection);
         }
@@ -83,51 +96,57 @@ impl RecordedClient {
         if connected.is_err() {
             self.turn += 1;
         }
-        connected.ok()
+        connected.ok().map(|client| Connection { client, keeper: None })
     }
+}
 
-    fn learn(&mut self, step: &Step, response: &Response) {
-        self.writes += u64::from(step.writes());
-        let learnt = match (step, response) {
-            (Step::Put { key, .. }, Response::Put(put)) => put.header.map(|header| (key.clone(), header.revision)),
-            (Step::Get { key, .. }, Response::Range(range)) => {
-                Some((key.clone(), range.kvs.first().map_or(0, |kv| kv.mod_revision)))
+impl Connection {
+    async fn send(&mut self, step: &Step) -> Result<Response, Error> {
+        let client = &mut self.client;
+        Ok(match step {
+            Step::Put { key, value, prev_kv, lease } => {
+                let options = put_options(*prev_kv, *lease);
+                Response::Put(convert::put(&client.put(key.clone(), value.clone(), Some(options)).await?))
             }
-            _ => None,
-        };
-        self.seen.extend(learnt);
+            Step::Get { key, serializable, revision } => {
+                let options = get_options(*serializable, *revision);
+                Response::Range(convert::range(&client.get(key.clone(), Some(options)).await?))
+            }
+            Step::Scan { key, limit } => {
+                Response::Range(convert::range(&client.get(key.clone(), Some(scan_options(*limit))).await?))
+            }
+            Step::Delete { key } => {
+                let response = client.delete(key.clone(), Some(delete_options())).await?;
+                Response::DeleteRange(convert::delete_range(&response))
+            }
+            Step::Swap { key, expected, other, value } => {
+                Response::Txn(convert::txn(&client.txn(swap_txn(key, *expected, other, value)).await?))
+            }
+            Step::Grant { lease, ttl_s } => {
+                Response::LeaseGrant(convert::grant(&client.lease_grant(*ttl_s, Some(grant_options(*lease))).await?))
+            }
+            Step::KeepAlive { lease } => Response::LeaseKeepAlive(self.keep_alive(*lease).await?),
+            Step::Revoke { lease } => Response::LeaseRevoke(convert::revocation(&client.lease_revoke(*lease).await?)),
+            Step::Compact { revision } => {
+                Response::Compact(convert::compaction(&client.compact(*revision, None).await?))
+            }
+        })
     }
-}
 
-async fn send(client: &mut Client, step: &Step) -> Result<Response, Error> {
-    Ok(match step {
-        Step::Put { key, value, prev_kv } => {
-            let response = client.put(key.clone(), value.clone(), put_options(*prev_kv)).await?;
-            Response::Put(convert::put(&response))
-        }
-        Step::Get { key, serializable } => {
-            Response::Range(convert::range(&client.get(key.clone(), get_options(*serializable)).await?))
-        }
-        Step::Scan { key, limit } => {
-            Response::Range(convert::range(&client.get(key.clone(), scan_options(*limit)).await?))
-        }
-        Step::Delete { key } => {
-            Response::DeleteRange(convert::delete_range(&client.delete(key.clone(), delete_options()).await?))
-        }
-        Step::Swap { key, expected, other, value } => {
-            Response::Txn(convert::txn(&client.txn(swap_txn(key, *expected, other, value)).await?))
-        }
-    })
-}
-
-/// An error claims that nothing was done only if it is a refusal of etcd's with a code that says so. Whatever has to
-/// do with availability may hide a write that happens yet.
-fn outcome_of(error: &Error) -> Outcome {
-    use detcd_core::api::Code;
-    let Error::GRpcStatus(told) = error else { return Outcome::Unknown };
-    let known = Status::ALL.iter().find(|status| status.message() == told.message());
-    match known {
-        Some(status) if !matches!(status.code(), Code::Unavailable | Code::Unknown) => Outcome::Failed(*status),
-        _ => Outcome::Unknown,
+    /// Renews a lease. The stream is opened when the lease is renewed for the first time on this connection, and then
+    /// kept: its first response is etcd-client's own affair.
+    async fn keep_alive(
+        &mut self,
+        lease: i64,
+    ) -> Result<detcd_core::proto::etcdserverpb::LeaseKeepAliveResponse, Error> {
+        let (mut keeper, mut stream) = match self.keeper.take() {
+            Some((kept, keeper, stream)) if kept == lease => (keeper, stream),
+            _ => self.client.lease_keep_alive(lease).await?,
+        };
+        keeper.keep_alive().await?;
+        let response = stream.message().await?;
+        let response = response.ok_or_else(|| Error::LeaseKeepAliveError("the stream has ended".into()))?;
+        self.keeper = Some((lease, keeper, stream));
+        Ok(convert::keep_alive(&response))
     }
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use detcd_core::proto::{etcdserverpb as pb, mvccpb};
 use etcd_client::{
-    DeleteResponse, Event, EventType, GetResponse, KeyValue, PutResponse, ResponseHeader, TxnOpResponse, TxnResponse,
+    CompactionResponse, DeleteResponse, Event, EventType, GetResponse, KeyValue, LeaseGrantResponse,
+    LeaseKeepAliveResponse, LeaseRevokeResponse, PutResponse, ResponseHeader, TxnOpResponse, TxnResponse,
     WatchResponse,
 };
 
@@ -65,6 +66,27 @@ pub(super) fn txn(response: &TxnResponse) -> pb::TxnResponse {
             .map(|response| pb::ResponseOp { response: Some(one(response)) })
             .collect(),
     }
+}
+
+pub(super) fn compaction(response: &CompactionResponse) -> pb::CompactionResponse {
+    pb::CompactionResponse { header: header(response.header()) }
+}
+
+pub(super) fn grant(response: &LeaseGrantResponse) -> pb::LeaseGrantResponse {
+    pb::LeaseGrantResponse {
+        header: header(response.header()),
+        id: response.id(),
+        ttl: response.ttl(),
+        error: response.error().to_owned(),
+    }
+}
+
+pub(super) fn revocation(response: &LeaseRevokeResponse) -> pb::LeaseRevokeResponse {
+    pb::LeaseRevokeResponse { header: header(response.header()) }
+}
+
+pub(super) fn keep_alive(response: &LeaseKeepAliveResponse) -> pb::LeaseKeepAliveResponse {
+    pb::LeaseKeepAliveResponse { header: header(response.header()), id: response.id(), ttl: response.ttl() }
 }
 
 pub(super) fn event(event: &Event) -> mvccpb::Event {

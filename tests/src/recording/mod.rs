@@ -3,20 +3,31 @@
 
 mod client;
 mod convert;
+mod etcdctl;
 mod nemesis;
 mod run;
 mod watcher;
 mod workload;
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use detcd_core::api::Request;
+use detcd_core::api::{Code, Request, Status};
 use detcd_sim::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome, WatcherId};
 
-pub use nemesis::Fault;
+pub use nemesis::{Death, Fault};
 pub use run::{Plan, RealRun, run};
+
+/// The clients of a history that are etcdctl; all others are the crate `etcd-client`.
+pub const ETCDCTL_CLIENTS: Range<u32> = 2_000..3_000;
+
+/// After this long nobody waits for an answer any more; its outcome is unknown.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A history with the time of each of its lines.
 pub type TimedHistory = Vec<(Nanos, HistoryEvent)>;
@@ -49,8 +60,12 @@ impl Recorder {
     pub fn line(&self, event: HistoryEvent) {
         let mut lines = self.lines.lock().expect("nobody panics with the lock");
         // The time is read under the lock: the order of the lines is the order of their times.
-        let at = u64::try_from(self.begin.elapsed().as_nanos()).expect("a run is shorter than 500 years");
-        lines.push((at, event));
+        lines.push((self.now(), event));
+    }
+
+    /// The time on the clock of the record.
+    pub fn now(&self) -> Nanos {
+        u64::try_from(self.begin.elapsed().as_nanos()).expect("a run is shorter than 500 years")
     }
 
     /// A client is about to send `request`.
@@ -73,5 +88,14 @@ impl Recorder {
     /// The record, once all clients are gone.
     pub fn into_history(self) -> TimedHistory {
         self.lines.into_inner().expect("nobody panics with the lock")
+    }
+}
+
+/// What an error with this text says of the operation that got it. It claims that nothing was done only if it is a
+/// refusal of etcd's with a code that says so. Whatever has to do with availability may hide a write that happens yet.
+fn refusal(text: &str) -> Outcome {
+    match Status::ALL.iter().find(|status| status.message() == text) {
+        Some(status) if !matches!(status.code(), Code::Unavailable | Code::Unknown) => Outcome::Failed(*status),
+        _ => Outcome::Unknown,
     }
 }

@@ -3,9 +3,21 @@
 use std::time::{Duration, Instant};
 
 use detcd_core::seed::draw_below;
+use detcd_sim::history::Nanos;
 use etcd_client::{Client, ConnectOptions};
 
+use super::Recorder;
 use crate::cluster::{Cluster, ClusterError};
+
+/// A member was dead at this time, by the clock of the record; what it held in memory was gone, and it was not started
+/// again yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// When.
+    pub at: Nanos,
+    /// Its place in the cluster, from 0.
+    pub place: usize,
+}
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,25 +45,42 @@ const ORDER: [Fault; 8] = [
 ];
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {
     /// Processes killed.
-    pub(super) kills: u64,
+    pub(super) deaths: Vec<Death>,
     /// Members paused.
     pub(super) pauses: u64,
     /// Times that all were down at once.
     pub(super) blackouts: u64,
 }
 
+impl Done {
+    /// How many processes were killed.
+    pub(super) fn kills(&self) -> u64 {
+        u64::try_from(self.deaths.len()).expect("few kills")
+    }
+
+    fn kill(&mut self, cluster: &mut Cluster, recorder: &Recorder, place: usize) {
+        cluster.kill(place);
+        self.deaths.push(Death { at: recorder.now(), place });
+    }
+}
+
 /// Does fault number `number` and waits until all members serve again.
-pub(super) async fn strike(cluster: &mut Cluster, seed: u64, number: u64, done: &mut Done) -> Result<(), ClusterError> {
+pub(super) async fn strike(
+    cluster: &mut Cluster,
+    recorder: &Recorder,
+    seed: u64,
+    number: u64,
+    done: &mut Done,
+) -> Result<(), ClusterError> {
     let place = usize::try_from(number).expect("few faults") % ORDER.len();
     let any = usize::try_from(draw_below(seed, &[number], 3)).expect("below 3") % cluster.members().len();
     match ORDER[place] {
         Fault::KillLeader => {
             let leader = leader(cluster).await.unwrap_or(any);
-            cluster.kill(leader);
-            done.kills += 1;
+            done.kill(cluster, recorder, leader);
             // Long enough for the others to elect another, most times.
             tokio::time::sleep(Duration::from_millis(500 + 500 * draw_below(seed, &[number, 1], 4))).await;
             cluster.restart(leader)
@@ -66,9 +95,9 @@ pub(super) async fn strike(cluster: &mut Cluster, seed: u64, number: u64, done: 
             Ok(())
         }
         Fault::KillAll => {
-            let all = 0..cluster.members().len();
-            all.clone().for_each(|place| cluster.kill(place));
-            done.kills += u64::try_from(all.len()).expect("few members");
+            for place in 0..cluster.members().len() {
+                done.kill(cluster, recorder, place);
+            }
             done.blackouts += 1;
             cluster.start_all()
         }
@@ -97,9 +126,15 @@ pub(super) async fn leader(cluster: &Cluster) -> Option<usize> {
 }
 
 async fn says_it_leads(endpoint: &str) -> Option<bool> {
+    let (member, leader) = standing(endpoint).await?;
+    Some(leader != 0 && member == leader)
+}
+
+/// The id of the member at `endpoint`, and that of the leader that it knows.
+pub(super) async fn standing(endpoint: &str) -> Option<(u64, u64)> {
     let within = Duration::from_millis(500);
     let options = ConnectOptions::new().with_connect_timeout(within).with_timeout(within);
     let mut client = Client::connect([endpoint], Some(options)).await.ok()?;
     let status = tokio::time::timeout(within, client.status()).await.ok()?.ok()?;
-    Some(status.leader() != 0 && status.header()?.member_id() == status.leader())
+    Some((status.header()?.member_id(), status.leader()))
 }

@@ -51,6 +51,10 @@ impl Watching {
         for turn in 0.. {
             if let Some(mut stream) = self.open(turn, &request).await {
                 while let Some(response) = next_response(&mut stream).await {
+                    // The past is given up only behind the witness, so it is not canceled for that.
+                    if response.canceled {
+                        break;
+                    }
                     for (revision, events) in by_revision(&response) {
                         assert_eq!(revision, request.start_revision, "revisions come one by one");
                         self.recorder.line(HistoryEvent::Revision { revision, events });
@@ -82,13 +86,16 @@ impl Watching {
             self.recorder.line(HistoryEvent::WatchOpen { watcher, client, request: request.clone() });
             if let Some(mut stream) = self.open(turn, &request).await {
                 while let Some(response) = next_response(&mut stream).await {
+                    let canceled = response.canceled;
+                    // What the watcher has missed is given up: all that is left begins there.
+                    request.start_revision = request.start_revision.max(response.compact_revision);
                     let seen = response.events.last().and_then(|event| event.kv.as_ref()).map(|kv| kv.mod_revision);
                     let created = response.created.then(|| response.header.map_or(0, |header| header.revision));
                     if let Some(seen) = seen.or(created.filter(|_| request.start_revision == 0)) {
                         request.start_revision = seen + 1;
                     }
                     self.recorder.line(HistoryEvent::WatchReceive { watcher, response });
-                    if self.over.load(Ordering::Acquire) {
+                    if canceled || self.over.load(Ordering::Acquire) {
                         break;
                     }
                 }
@@ -102,11 +109,10 @@ impl Watching {
     }
 }
 
-/// What the watcher is told next; `None` when its stream breaks, is cancelled, or is silent for too long.
+/// What the watcher is told next; `None` when its stream breaks or is silent for too long.
 async fn next_response(stream: &mut WatchStream) -> Option<WatchResponse> {
     let response = tokio::time::timeout(SILENCE_MAX, stream.message()).await.ok()?.ok()??;
-    let response = convert::watch(&response);
-    (!response.canceled).then_some(response)
+    Some(convert::watch(&response))
 }
 
 /// The events of a response, revision by revision.

@@ -1,49 +1,24 @@
 //! The simulator's checkers on a recorded history.
 
-use std::collections::BTreeSet;
-
-use detcd_core::api::Response;
-use detcd_core::proto::etcdserverpb::ResponseHeader;
 use detcd_sim::check::{self, CheckConfig, Violation, Witness};
-use detcd_sim::history::{HistoryEvent, Outcome};
 use detcd_sim::observe::{Observation, Observed};
-use detcd_tests::recording::TimedHistory;
+use detcd_tests::recording::{RealRun, TimedHistory};
 
-/// Judges `history` with every checker that watches clients.
-pub fn judge(history: &TimedHistory) -> Result<(), Violation> {
-    let mut config = CheckConfig::new(3);
-    config.member_ids = member_ids(history);
+/// Judges `history`, which is that of `run` or a spoilt copy, with every checker that watches clients.
+pub fn judge(run: &RealRun, history: &TimedHistory) -> Result<(), Violation> {
+    let mut config = CheckConfig::new(run.member_ids.len());
+    config.member_ids.clone_from(&run.member_ids);
     config.witness = Witness::Recorded;
     let mut checkers = check::all(&config);
+    let mut tell = |seen: &Observed| checkers.iter_mut().try_for_each(|checker| checker.observe(seen));
+    let mut deaths = run.deaths.iter().peekable();
     for (at, event) in history {
-        let seen = Observed { at: *at, what: Observation::History(event) };
-        for checker in &mut checkers {
-            checker.observe(&seen)?;
+        // Restarted members may be behind what they told in their earlier lives.
+        while let Some(death) = deaths.next_if(|death| death.at <= *at) {
+            tell(&Observed { at: death.at, what: Observation::Crashed { node: death.place } })?;
         }
+        tell(&Observed { at: *at, what: Observation::History(event) })?;
     }
     let end = history.last().map_or(0, |(at, _)| *at);
     checkers.iter_mut().try_for_each(|checker| checker.finish(end))
-}
-
-/// Who answered, from the headers.
-fn member_ids(history: &TimedHistory) -> Vec<u64> {
-    let mut ids = BTreeSet::new();
-    for (_, event) in history {
-        if let HistoryEvent::Return { outcome: Outcome::Ok(response), .. } = event {
-            ids.extend(header(response).map(|header| header.member_id));
-        }
-    }
-    assert_eq!(ids.len(), 3, "every member answered somebody");
-    ids.into_iter().collect()
-}
-
-/// The header of a response to an operation of the workload.
-pub fn header(response: &Response) -> Option<&ResponseHeader> {
-    match response {
-        Response::Range(response) => response.header.as_ref(),
-        Response::Put(response) => response.header.as_ref(),
-        Response::DeleteRange(response) => response.header.as_ref(),
-        Response::Txn(response) => response.header.as_ref(),
-        _ => None,
-    }
 }
