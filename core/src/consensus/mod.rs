@@ -8,6 +8,7 @@ mod convert;
 mod election;
 mod log_cache;
 mod outbox;
+mod repair;
 mod validate;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use self::election::ElectionDraws;
 use self::log_cache::LogCache;
 use self::outbox::{InFlight, Outbox};
+use self::repair::Repair;
 use crate::config::NodeConfig;
 use crate::digest::Digest;
 use crate::log::{Entry, EntryKind, HardState, SnapshotMeta};
@@ -39,6 +41,8 @@ pub(crate) struct Start {
     pub(crate) applied: SnapshotMeta,
     /// Which life of this member this is; never used before.
     pub(crate) boot: u64,
+    /// In terms up to this one, it may have acknowledged entries that its disk lost. `hard_state` is of a later term.
+    pub(crate) lost_until: Option<Term>,
 }
 
 /// A message for another member.
@@ -107,6 +111,7 @@ pub(crate) struct Consensus {
     /// A snapshot that is not durable yet: until it is, raft-rs may not be touched.
     installing: Option<(raft::Ready, SnapshotMeta, Vec<eraftpb::Message>)>,
     last_ready: u64,
+    repair: Repair,
 }
 
 impl Consensus {
@@ -119,6 +124,7 @@ impl Consensus {
         cache.append(&entries);
         let last = cache.last();
         assert!(commit <= last, "the log ends before its commit index");
+        assert!(start.lost_until.is_none_or(|lost| hard_state.term > lost), "terms with a loss are left behind");
         let election_ticks = election_ticks(config);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw =
@@ -132,6 +138,7 @@ impl Consensus {
             outgoing: Vec::new(),
             installing: None,
             last_ready: 0,
+            repair: Repair::of(start.lost_until),
         };
         consensus.fix_election_timeout();
         consensus
@@ -196,6 +203,11 @@ impl Consensus {
         self.raw.store().term_of(index)
     }
 
+    /// Whether this member may lack entries that it had acknowledged. Until it has them it does not vote.
+    pub(crate) fn is_repairing(&self) -> bool {
+        self.repair.is_needed()
+    }
+
     /// Whether a snapshot is being installed, and nothing may be asked of consensus.
     pub(crate) fn is_installing(&self) -> bool {
         self.installing.is_some()
@@ -222,7 +234,7 @@ impl Consensus {
 
     /// One heartbeat interval went by.
     pub(crate) fn tick(&mut self) {
-        if self.installing.is_some() || self.could_win_unsynced() {
+        if self.installing.is_some() || self.could_win_unsynced() || self.is_repairing() {
             return;
         }
         let leads = self.is_leader();
@@ -249,6 +261,9 @@ impl Consensus {
             )),
         })?;
         if message.msg_type == MessageType::MsgTimeoutNow as i32 && !self.outbox.is_empty() {
+            return Err(Rejected::Busy);
+        }
+        if !self.repair.allows(message.msg_type) {
             return Err(Rejected::Busy);
         }
         if let Some(meta) = self.snapshot_to_fetch(&message) {
@@ -365,6 +380,7 @@ impl Consensus {
                 write,
                 ready: batch.ready,
                 entries: entries.map(|(first, last)| (first.index, last.index)),
+                last_term: batch.entries.last().map(|last| last.term),
                 hard_state: batch.hard_state,
                 messages: later,
             });
@@ -378,6 +394,9 @@ impl Consensus {
     /// Everything up to and including `write` is durable.
     pub(crate) fn persisted(&mut self, write: WriteId) {
         let completed = self.outbox.complete(write);
+        if let Some(term) = completed.last_term {
+            self.repair.on_durable(term);
+        }
         self.send(completed.messages);
         if let Some(ready) = completed.persisted {
             self.raw.on_persist_ready(ready);
@@ -399,6 +418,7 @@ impl Consensus {
         self.raw.on_persist_ready(number);
         self.raw.advance_apply_to(meta.index.0);
         self.outbox.installed(meta.index, hard_state);
+        self.repair.on_durable(meta.term);
         self.send(messages);
         self.fix_election_timeout();
     }

@@ -20,6 +20,8 @@ pub(super) struct InFlight {
     pub(super) ready: u64,
     /// Its first and last entry.
     pub(super) entries: Option<(LogIndex, LogIndex)>,
+    /// The last entry's term.
+    pub(super) last_term: Option<Term>,
     /// Its hard state, if it has to be durable.
     pub(super) hard_state: Option<HardState>,
     /// What leaves when it is durable.
@@ -32,6 +34,8 @@ pub(super) struct Completed {
     pub(super) messages: Vec<Message>,
     /// raft-rs may be told that everything up to this `Ready` is persisted.
     pub(super) persisted: Option<u64>,
+    /// The term of the last entry that is durable now, if there are new ones.
+    pub(super) last_term: Option<Term>,
 }
 
 /// The writes in flight, oldest first, and what is durable.
@@ -92,7 +96,7 @@ impl Outbox {
     /// Everything up to and including `write` is durable.
     pub(super) fn complete(&mut self, write: WriteId) -> Completed {
         let mut messages = Vec::new();
-        let mut done_last = None;
+        let (mut done_last, mut last_term) = (None, None);
         while self.in_flight.front().is_some_and(|oldest| oldest.write <= write) {
             let done = self.in_flight.pop_front().expect("looked at");
             messages.extend(done.messages);
@@ -103,11 +107,11 @@ impl Outbox {
             }
             if let Some((_, last)) = done.entries {
                 self.durable_last = last;
-                done_last = Some(last);
+                (done_last, last_term) = (Some(last), done.last_term);
             }
             self.untold = Some(done.ready);
         }
-        Completed { messages, persisted: self.tell(done_last) }
+        Completed { messages, persisted: self.tell(done_last), last_term }
     }
 
     /// A snapshot is durable and replaces the log, and with it the hard state of its `Ready`.

@@ -24,7 +24,8 @@ fn conf(voters: &[u64], learners: &[u64]) -> ConfState {
 fn member(node: u64, voters: &[u64], learners: &[u64]) -> Consensus {
     let applied = SnapshotMeta { index: LogIndex(3), term: Term(1), conf_state: conf(voters, learners) };
     let hard_state = HardState { term: Term(1), vote: NodeId(0), commit: LogIndex(3) };
-    let start = Start { hard_state, base: (LogIndex(3), Term(1)), entries: Vec::new(), applied, boot: 1 };
+    let start =
+        Start { hard_state, base: (LogIndex(3), Term(1)), entries: Vec::new(), applied, boot: 1, lost_until: None };
     Consensus::open(&config(node), start)
 }
 
@@ -213,6 +214,7 @@ fn an_old_completion_does_not_make_a_rewritten_tail_durable() {
     let state = HardState { term: Term(3), vote: NodeId(0), commit: LogIndex(0) };
     let mut outbox = Outbox::new(state, LogIndex(0));
     let write = |write, first, last| InFlight {
+        last_term: Some(Term(1)),
         write: WriteId(write),
         ready: write,
         entries: Some((LogIndex(first), LogIndex(last))),
@@ -259,7 +261,8 @@ fn a_new_leader_leaves_the_joint_configuration_that_it_finds() {
         ConfState { voters: ids(&[1, 2, 4]), voters_outgoing: ids(&[1, 2, 3]), auto_leave: true, ..conf(&[], &[]) };
     let applied = SnapshotMeta { index: LogIndex(3), term: Term(1), conf_state: joint };
     let hard_state = HardState { term: Term(1), vote: NodeId(0), commit: LogIndex(3) };
-    let start = Start { hard_state, base: (LogIndex(3), Term(1)), entries: Vec::new(), applied, boot: 1 };
+    let start =
+        Start { hard_state, base: (LogIndex(3), Term(1)), entries: Vec::new(), applied, boot: 1, lost_until: None };
     let mut leader = Bench::new(Consensus::open(&config(1), start));
     leader.lead(&[2]);
     leader.sync();
@@ -357,7 +360,8 @@ fn an_election_timeout_is_a_function_of_the_seed() {
     let ticks_to_campaign = |seed: u64, boot: u64| {
         let applied = SnapshotMeta { index: LogIndex(3), term: Term(1), conf_state: conf(&[1, 2, 3], &[]) };
         let hard_state = HardState { term: Term(1), vote: NodeId(0), commit: LogIndex(3) };
-        let start = Start { hard_state, base: (LogIndex(3), Term(1)), entries: Vec::new(), applied, boot };
+        let start =
+            Start { hard_state, base: (LogIndex(3), Term(1)), entries: Vec::new(), applied, boot, lost_until: None };
         let mut config = config(1);
         config.seed = seed;
         let mut follower = Bench::new(Consensus::open(&config, start));

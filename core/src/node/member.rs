@@ -59,7 +59,7 @@ pub(super) enum Unproposed {
     NotLeader,
 }
 
-/// How many ticks lie between two durable marks of the log, if it has grown.
+/// How many ticks lie between two synced marks of the log, if it has grown.
 const MARK_INTERVAL_TICKS: u64 = 10;
 
 /// A member that takes part.
@@ -140,6 +140,7 @@ impl Member {
             over: None,
             config,
         };
+        out.notes.push(Note::Phase(member.phase()));
         member.settle(out);
         member
     }
@@ -201,7 +202,7 @@ impl Member {
     pub(super) fn status(&self) -> NodeStatus {
         let (role, term, leader) = self.consensus.standing();
         NodeStatus {
-            phase: if self.stopping.is_some() { Phase::Stopping } else { Phase::Serving },
+            phase: self.phase(),
             role,
             term,
             leader,
@@ -210,6 +211,14 @@ impl Member {
             last: self.consensus.last(),
             durable: self.consensus.durable().0,
             state: self.view.digest(),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (&self.stopping, self.consensus.is_repairing()) {
+            (Some(_), _) => Phase::Stopping,
+            (None, true) => Phase::Repairing,
+            (None, false) => Phase::Serving,
         }
     }
 
@@ -357,6 +366,7 @@ impl Member {
 
     fn durable(&mut self, write: wal::WriteId, out: &mut Outputs) {
         let (_, term, vote) = self.consensus.durable();
+        let was_repairing = self.consensus.is_repairing();
         self.writes.durable(write);
         self.checkpoint_mark_durable(write, out);
         if !self.install_durable(write) {
@@ -364,6 +374,10 @@ impl Member {
         }
         let (index, durable_term, durable_vote) = self.consensus.durable();
         out.notes.push(Note::Durable { index, term: durable_term, vote: durable_vote });
+        if was_repairing && !self.consensus.is_repairing() {
+            out.mark("repair: over");
+            out.notes.push(Note::Phase(self.phase()));
+        }
         if (durable_term, durable_vote) != (term, vote) && durable_vote != NodeId(0) {
             out.notes.push(Note::Voted { term: durable_term, candidate: durable_vote });
         }
@@ -402,10 +416,13 @@ impl Member {
         self.receiving_wakeup(out);
     }
 
-    /// Records now and then how far the log is durable, so that damage below is told from a torn tail.
+    /// Records how far the log is durable, so that damage below is told from a torn tail: at every tick for the case
+    /// that the process dies, and with a sync now and then for the case that the power fails.
     fn write_mark_sometimes(&mut self) {
         if self.ticks.is_multiple_of(MARK_INTERVAL_TICKS) {
             self.writer.write_mark(&mut self.disk);
+        } else {
+            self.writer.note_mark(&mut self.disk);
         }
         self.ticks += 1;
     }

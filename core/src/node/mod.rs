@@ -121,7 +121,6 @@ impl Node {
         match opened {
             Opened::NotYet(opening) => self.life = Life::Opening(opening),
             Opened::Ready(start) => {
-                out.notes.push(Note::Phase(Phase::Serving));
                 let member = Member::new(*start, self.now, out);
                 self.view = member.view().clone();
                 self.life = Life::Serving(Box::new(member));

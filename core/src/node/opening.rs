@@ -10,7 +10,7 @@ use crate::log::{ConfState, Entry, HardState, SnapshotMeta};
 use crate::snapshot::{SnapshotError, SnapshotLoader, checkpoint_name, parse_checkpoint_name};
 use crate::state_machine::{StateMachine, bootstrap_entries};
 use crate::types::{DiskOp, LogIndex, NodeId, Term};
-use crate::wal::{Recovered, Recovery, WalConfig, WriteId, Writer};
+use crate::wal::{CutTail, Recovered, Recovery, WalConfig, WriteId, Writer};
 
 use super::checkpoint::Checkpoints;
 use super::checkpoint_file::CHECKPOINT_DIR;
@@ -206,10 +206,7 @@ impl Reading {
 
     /// The log is read: begins with the newest checkpoint that it marks and goes on from, or with the founders' state.
     fn after_log(&mut self, recovered: Recovered, out: &mut Outputs) -> Result<Stage, HaltReason> {
-        if let Some(torn) = &recovered.cut {
-            out.mark("wal: a torn tail was cut");
-            assert!(torn.zero_until > torn.offset, "a torn tail has bytes");
-        }
+        self.judge_cut(&recovered, out)?;
         let usable = |meta: &&SnapshotMeta| {
             meta.index > LogIndex(0)
                 && recovered.continues_from(meta.index, meta.term)
@@ -239,6 +236,26 @@ impl Reading {
         Ok(self.open_writer(recovered, None, state))
     }
 
+    /// A tail that a crash can have torn was never acknowledged, as far as anyone can tell. One that no crash leaves
+    /// may have been: then the others have to help, if they can.
+    fn judge_cut(&self, recovered: &Recovered, out: &mut Outputs) -> Result<(), HaltReason> {
+        let Some(CutTail { file, offset, zero_until, rot }) = &recovered.cut else { return Ok(()) };
+        assert!(zero_until > offset, "a cut tail has bytes");
+        let Some(rot) = rot else {
+            out.mark("wal: a torn tail was cut");
+            return Ok(());
+        };
+        let founders = self.founders_meta();
+        let newest = recovered.marks.iter().rev().find(|mark| mark.index > founders.index).unwrap_or(&founders);
+        if !newest.conf_state.elects_without_one() {
+            let what =
+                format!("{rot}, in what may have been acknowledged; too few other voters are there to repair it");
+            return Err(HaltReason::Damaged { file: file.to_string(), offset: *offset, what });
+        }
+        out.mark("wal: a rotten tail was cut");
+        Ok(())
+    }
+
     fn size_of(&self, name: &str) -> Option<u64> {
         self.checkpoint_files.iter().find(|(file, _)| &**file == name).map(|(_, size_bytes)| *size_bytes)
     }
@@ -253,6 +270,7 @@ impl Reading {
             entries: Vec::new(),
             applied: applied.clone(),
             boot: recovered.boot,
+            lost_until: recovered.lost_until,
         };
         if recovered.fresh {
             start.hard_state = HardState { term: Term(1), vote: NodeId(0), commit: applied.index };

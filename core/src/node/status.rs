@@ -14,12 +14,22 @@ pub enum Phase {
         /// Bytes to read.
         total_bytes: u64,
     },
+    /// Taking part, but without a vote: its disk may have lost what it had acknowledged, and the others have to send it
+    /// again.
+    Repairing,
     /// Taking part.
     Serving,
     /// Stopping cleanly.
     Stopping,
     /// Will do nothing more.
     Halted,
+}
+
+impl Phase {
+    /// Whether the node is a member among the others, with a log that grows.
+    pub fn takes_part(self) -> bool {
+        matches!(self, Phase::Repairing | Phase::Serving | Phase::Stopping)
+    }
 }
 
 /// What a member is to its term.

@@ -1,7 +1,9 @@
 //! The durable marks: how far the log is known to be durable, and how often the node was opened.
 //!
-//! etcd's framing alone cannot tell a rotten tail from a torn one. Two slots in a file of their own are written in
-//! turn, each after the sync that it describes, so that one of them is always whole; it is a lower bound.
+//! etcd's framing alone cannot tell a rotten tail from a torn one. Two slots in a file of their own say how far the log
+//! was durable, each written after the sync that it describes: any slot that is whole tells the truth, and the newest
+//! one is a lower bound. Some marks are synced and some are not. A mark never goes to the slot of the newest synced
+//! one, so that slot is always whole; the other one takes all unsynced marks until the next synced one.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,8 +17,8 @@ use super::{NUMBER_MAX, WAL_DIR};
 const SLOT_STRIDE_BYTES: u64 = 4096;
 /// How long the file is.
 pub(super) const MARKS_FILE_BYTES: u64 = 2 * SLOT_STRIDE_BYTES;
-/// Ten numbers.
-const SLOT_BYTES: usize = 10 * 8;
+/// Twelve numbers.
+const SLOT_BYTES: usize = 12 * 8;
 /// "detcdwal", the first number of a slot, little endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"detcdwal");
 
@@ -56,12 +58,23 @@ pub(super) struct Mark {
     pub(super) durable: Position,
     /// How many bytes behind it that life may have in flight at once.
     pub(super) in_flight_bytes_max: u64,
+    /// The member acts in no later term than this one before a synced mark allows more.
+    pub(super) term_max: Term,
+    /// In terms up to this one, the member may have acknowledged what its disk lost since; 0 if it lost nothing.
+    pub(super) lost_until: Term,
 }
 
 impl Mark {
     /// Where in the file this mark is written.
     pub(super) fn slot_offset(&self) -> u64 {
         self.sequence % 2 * SLOT_STRIDE_BYTES
+    }
+
+    /// The number of the next mark if this is the newest synced one and `written` the newest one at all: greater than
+    /// both, and for the slot that is not this one's.
+    pub(super) fn next_sequence(&self, written: u64) -> u64 {
+        let next = self.sequence.max(written) + 1;
+        next + u64::from(next % 2 == self.sequence % 2)
     }
 
     /// The bytes of its slot.
@@ -77,6 +90,8 @@ impl Mark {
             self.durable.last_index.0,
             self.durable.last_term.0,
             self.in_flight_bytes_max,
+            self.term_max.0,
+            self.lost_until.0,
         ] {
             out.put_u64_le(number);
         }
@@ -92,7 +107,7 @@ impl Mark {
         let (numbers, _) = numbers.as_chunks::<8>();
         let number = |at: usize| u64::from_le_bytes(numbers[at]);
         // Larger numbers are none of ours, and counting on from them could overflow.
-        let is_ours = number(0) == MAGIC && (1..9).all(|at| number(at) <= NUMBER_MAX);
+        let is_ours = number(0) == MAGIC && (1..11).all(|at| number(at) <= NUMBER_MAX);
         is_ours.then(|| Mark {
             sequence: number(1),
             boot: number(2),
@@ -104,6 +119,8 @@ impl Mark {
                 last_term: Term(number(7)),
             },
             in_flight_bytes_max: number(8),
+            term_max: Term(number(9)),
+            lost_until: Term(number(10)),
         })
     }
 }
@@ -115,6 +132,8 @@ pub(super) struct MarksRead {
     pub(super) newest: Mark,
     /// The number of the life that opens the file now. No life before it that served had this number.
     pub(super) next_boot: u64,
+    /// Whether a slot was written and is not whole; it may have been newer.
+    pub(super) is_one_lost: bool,
 }
 
 /// Reads the file. Nothing if neither slot is whole.
@@ -125,5 +144,5 @@ pub(super) fn read_marks(bytes: &[u8]) -> Option<MarksRead> {
     // A slot that is neither whole nor unwritten may have counted one boot more.
     let is_unwritten = |slot: &[u8]| slot.iter().take(SLOT_BYTES).all(|&byte| byte == 0);
     let lost = slots.iter().zip(&marks).any(|(slot, mark)| mark.is_none() && !is_unwritten(slot));
-    Some(MarksRead { newest, next_boot: newest.boot + 1 + u64::from(lost) })
+    Some(MarksRead { newest, next_boot: newest.boot + 1 + u64::from(lost), is_one_lost: lost })
 }

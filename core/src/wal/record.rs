@@ -10,6 +10,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
 
+use super::SECTOR_BYTES;
+
 /// The size of the length field before each record.
 pub(super) const FRAME_BYTES: u64 = 8;
 
@@ -124,7 +126,7 @@ pub(super) fn parse_frame(bytes: &[u8]) -> Frame {
     if rest[record_bytes..padded_bytes].iter().any(|&byte| byte != 0) {
         return Frame::Broken("padding that is not zero");
     }
-    let Some((kind, crc, data)) = parse_record(&rest[..record_bytes]) else {
+    let Some((kind, crc, data)) = parse_fields(&rest[..record_bytes], record_bytes) else {
         return Frame::Broken("a record that is malformed");
     };
     let start = FRAME_BYTES as usize + data.start;
@@ -132,22 +134,73 @@ pub(super) fn parse_frame(bytes: &[u8]) -> Frame {
     Frame::Record { kind, crc, data: start..end, frame_bytes: FRAME_BYTES as usize + padded_bytes }
 }
 
-/// The fields of a record that is exactly as we encode it, or nothing.
-fn parse_record(record: &[u8]) -> Option<(RecordKind, u32, std::ops::Range<usize>)> {
-    let [0x08, number, 0x10, ..] = *record else { return None };
+/// The fields of a record of this length that is exactly as we encode it, or nothing. `head` is all of it that comes
+/// before its data, at least.
+fn parse_fields(head: &[u8], record_bytes: usize) -> Option<(RecordKind, u32, std::ops::Range<usize>)> {
+    let [0x08, number, 0x10, ..] = *head else { return None };
     let kind = RecordKind::from_number(number)?;
     let mut at = 3;
-    let crc = u32::try_from(take_varint(record, &mut at)?).ok()?;
-    if at == record.len() {
+    let crc = u32::try_from(take_varint(head, &mut at)?).ok()?;
+    if at == record_bytes {
         return Some((kind, crc, at..at));
     }
-    if record[at] != 0x1a {
+    if *head.get(at)? != 0x1a {
         return None;
     }
     at += 1;
-    let data_bytes = take_varint(record, &mut at)?;
-    let is_rest = data_bytes > 0 && data_bytes == (record.len() - at) as u64;
-    is_rest.then_some((kind, crc, at..record.len()))
+    let data_bytes = take_varint(head, &mut at)?;
+    let is_rest = data_bytes > 0 && data_bytes == record_bytes.checked_sub(at)? as u64;
+    is_rest.then_some((kind, crc, at..record_bytes))
+}
+
+/// Why no crash can have left this at `offset` of a segment, where a record was to begin; nothing if one can.
+///
+/// `tail` is what stands there; behind it are zeros, up to the end of the file. A crash keeps or loses whole sectors
+/// of a write, and nothing but zeros stood there before. So a record that a crash tore lacks at least one of the
+/// pieces into which sectors divide it, that piece is all zero, and all others are as they were written.
+pub(super) fn what_no_crash_leaves(tail: &[u8], offset: u64, room_bytes: u64) -> Option<&'static str> {
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+    let first_piece_bytes = (SECTOR_BYTES - offset % SECTOR_BYTES) as usize;
+    let mut field = [0; FRAME_BYTES as usize];
+    let known_bytes = tail.len().min(field.len());
+    field[..known_bytes].copy_from_slice(&tail[..known_bytes]);
+    let field = u64::from_le_bytes(field);
+    if field == 0 {
+        // The shortest record takes sixteen bytes: those that its length shares a sector with are lost with it.
+        let lost = &tail[..tail.len().min(first_piece_bytes).min(16)];
+        return (!is_zero(lost)).then_some("a record without its length");
+    }
+    let record_bytes = field & ((1 << 56) - 1);
+    if record_bytes == 0 || length_field(record_bytes) != field {
+        return Some("a length field that is none");
+    }
+    let frame_bytes = FRAME_BYTES + record_bytes.next_multiple_of(8);
+    if frame_bytes > room_bytes {
+        return Some("a record that the end of the file cuts off");
+    }
+    // It fits into a file that was read, so into memory.
+    let (frame_bytes, record_bytes) = (frame_bytes as usize, record_bytes as usize);
+    let frame = &tail[..frame_bytes.min(tail.len())];
+    let lost_piece = (first_piece_bytes..frame_bytes)
+        .step_by(SECTOR_BYTES as usize)
+        .find(|&at| is_zero(&frame[at.min(frame.len())..(at + SECTOR_BYTES as usize).min(frame.len())]));
+    let Some(lost_at) = lost_piece else { return Some("a record that is all there, with a wrong checksum") };
+    let record = frame.get(FRAME_BYTES as usize..).unwrap_or_default();
+    let head = &record[..(lost_at - FRAME_BYTES as usize).min(record.len())];
+    if !begins_a_record(head, record_bytes) {
+        return Some("a record that is malformed");
+    }
+    let padding = record.get(record_bytes..).unwrap_or_default();
+    (!is_zero(padding)).then_some("padding that is not zero")
+}
+
+/// Whether a record of this length may begin so.
+fn begins_a_record(head: &[u8], record_bytes: usize) -> bool {
+    if head.len() >= FIELDS_BYTES_MAX.min(record_bytes) {
+        return parse_fields(head, record_bytes).is_some();
+    }
+    let is_kind = head.get(1).is_none_or(|&number| RecordKind::from_number(number).is_some());
+    is_kind && head.first().is_none_or(|&key| key == 0x08) && head.get(2).is_none_or(|&key| key == 0x10)
 }
 
 /// Takes a varint in its shortest form.

@@ -1,8 +1,9 @@
 //! Reads a log back, piece by piece, and judges what it finds. Nothing is written.
 //!
 //! What a crash can leave behind: in the last segment, behind what was known to be durable, any subset of the sectors
-//! that were in flight; files under temporary names; segments that were released. Everything else is damage, and
-//! damage is named, never repaired. See [`super`] for the order of calls.
+//! that were in flight; files under temporary names; segments that were released. Everything else is damage. Damage
+//! in what was durable is named, never repaired; behind that, it is cut off and told. See [`super`] for what the end of
+//! a log can tell, and for the order of calls.
 
 mod log;
 mod segment_reader;
@@ -47,8 +48,8 @@ enum RecoveryStage {
     Marks,
     /// This one of the segments is read.
     Segment(usize, Box<SegmentReader>),
-    /// Nothing is left to read.
-    Done(TailStart),
+    /// Nothing is left to read; if no crash can have left the end as it is, why.
+    Done(TailStart, Option<&'static str>),
 }
 
 /// A log that was read back.
@@ -67,20 +68,25 @@ pub struct Recovered {
     /// The marks of durable checkpoints, in the order in which they were written; the first may be {0, 0}.
     pub marks: Vec<SnapshotMeta>,
     /// What will be zeroed at the end of the log, if anything.
-    pub cut: Option<TornTail>,
+    pub cut: Option<CutTail>,
+    /// In terms up to this one, the member may have acknowledged entries that are not in this log, because they were
+    /// cut off now or in a life before. Nothing if it has an entry of a later term: then it has got them back.
+    pub lost_until: Option<Term>,
     /// What [`super::Writer::open`] needs.
     pub start: WriterStart,
 }
 
-/// The end of a log that a crash tore.
+/// What stands behind the end of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TornTail {
+pub struct CutTail {
     /// The segment.
     pub file: FileName,
     /// The end of the last intact record.
     pub offset: u64,
     /// Everything before this will be zeroed; behind it are zeros only.
     pub zero_until: u64,
+    /// Nothing if a crash can have torn it. Otherwise why none can: it was whole once, and may have been acknowledged.
+    pub rot: Option<&'static str>,
 }
 
 impl Recovered {
@@ -153,7 +159,7 @@ impl Recovery {
             RecoveryStage::Segment(at, reader) => {
                 (self.segments[*at].0.file(), reader.next_range(self.config.read_bytes_max))
             }
-            RecoveryStage::Done(_) => return None,
+            RecoveryStage::Done(..) => return None,
         };
         let (offset, len) = (range.start, range.end - range.start);
         self.asked = Some(range);
@@ -171,20 +177,20 @@ impl Recovery {
                 let at = *at;
                 match reader.feed(&bytes, is_end, &mut self.log)? {
                     Verdict::More => Ok(()),
-                    Verdict::End(tail) if at + 1 == self.segments.len() => self.take_tail(tail),
-                    Verdict::End(_) => {
+                    Verdict::End(tail, rot) if at + 1 == self.segments.len() => self.take_tail(tail, rot),
+                    Verdict::End(..) => {
                         self.start_segment(at + 1);
                         Ok(())
                     }
                 }
             }
-            RecoveryStage::Done(_) => unreachable!("nothing was asked for"),
+            RecoveryStage::Done(..) => unreachable!("nothing was asked for"),
         }
     }
 
     /// Whether everything is read, so that [`Recovery::finish`] may be called.
     pub fn is_done(&self) -> bool {
-        matches!(self.stage, RecoveryStage::Done(_))
+        matches!(self.stage, RecoveryStage::Done(..))
     }
 
     /// Bytes read so far, and bytes to read at most; the end of the last segment is not read if it is empty.
@@ -232,7 +238,7 @@ impl Recovery {
 
     fn start_segment(&mut self, at: usize) {
         let Some((name, size_bytes)) = self.segments.get(at).copied() else {
-            self.stage = RecoveryStage::Done(TailStart::default());
+            self.stage = RecoveryStage::Done(TailStart::default(), None);
             return;
         };
         if at == 0 {
@@ -244,14 +250,21 @@ impl Recovery {
         self.stage = RecoveryStage::Segment(at, Box::new(reader));
     }
 
-    fn take_tail(&mut self, tail: TailStart) -> Result<(), HaltReason> {
+    fn take_tail(&mut self, tail: TailStart, rot: Option<&'static str>) -> Result<(), HaltReason> {
         if self.marks.is_none() {
             self.check_unfinished(&tail)?;
             // Its creation was not completed, so it counts as not begun.
             self.leftovers.extend(self.segments.drain(..).map(|(name, _)| name.file()));
             self.log = LogBuilder::default();
         }
-        self.stage = RecoveryStage::Done(tail);
+        // Of a log that was never served from nothing can be lost.
+        let rot = rot.filter(|_| self.marks.is_some());
+        if let (Some(rot), Some(MarksRead { is_one_lost: true, .. })) = (rot, self.marks) {
+            let what = format!("{rot}, and one of the two durable marks that could tell more is damaged too");
+            let file = self.segments.last().expect("its end was read").0.file();
+            return Err(damaged(&file, tail.offset, &what));
+        }
+        self.stage = RecoveryStage::Done(tail, rot);
         Ok(())
     }
 
@@ -268,24 +281,34 @@ impl Recovery {
 
     /// What was read. Call it when no read is left; it fails if the parts do not fit together.
     pub fn finish(self) -> Result<Recovered, HaltReason> {
-        let RecoveryStage::Done(tail) = self.stage else { unreachable!("the log is not yet read") };
+        let RecoveryStage::Done(tail, rot) = self.stage else { unreachable!("the log is not yet read") };
         let segments: Vec<SegmentName> = self.segments.iter().map(|(name, _)| *name).collect();
-        let marks = self.marks.unwrap_or(MarksRead { newest: Mark::default(), next_boot: 1 });
+        let marks = self.marks.unwrap_or(MarksRead { newest: Mark::default(), next_boot: 1, is_one_lost: false });
         let fresh = segments.is_empty();
         let recorded_state = self.log.hard_state;
-        let log = self.log.finish(segments.last().map(|name| name.file()), tail.offset)?;
-        let cut = segments.last().filter(|_| !tail.torn.is_empty()).map(|name| TornTail {
+        let mut log = self.log.finish(segments.last().map(|name| name.file()), tail.offset)?;
+        let cut = segments.last().filter(|_| !tail.torn.is_empty()).map(|name| CutTail {
             file: name.file(),
             offset: tail.torn.start,
             zero_until: tail.torn.end,
+            rot,
         });
+        let mut mark = marks.newest;
+        if rot.is_some() {
+            mark.lost_until = mark.lost_until.max(mark.term_max).max(log.hard_state.term);
+        }
+        let lost_until = (log.last_term() <= mark.lost_until).then_some(mark.lost_until).filter(|term| *term > Term(0));
+        if let Some(lost_until) = lost_until {
+            log.begin_term_after(lost_until);
+        }
         let start = WriterStart {
             boot: marks.next_boot,
             leftovers: self.leftovers,
             released: self.released,
             segments,
             tail,
-            mark: marks.newest,
+            mark,
+            loses: mark.lost_until > marks.newest.lost_until,
             hard_state: log.hard_state,
             recorded_state,
             last_index: log.last_index(),
@@ -300,6 +323,7 @@ impl Recovery {
             entries: log.entries,
             marks: log.marks,
             cut,
+            lost_until,
             start,
         })
     }

@@ -8,6 +8,7 @@ mod marking;
 mod opening;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use bytes::BytesMut;
 
@@ -17,7 +18,7 @@ use crate::input::{DiskError, DiskReply};
 use crate::log::{Entry, HardState, SnapshotMeta};
 use crate::types::{DiskOp, LogIndex, Term};
 
-use super::marks::{Mark, Position};
+use super::marks::Position;
 use super::payload::Payload;
 use super::segment::SegmentName;
 use super::{SECTOR_BYTES, WalConfig};
@@ -63,6 +64,10 @@ pub struct Writer {
     current: Current,
     next: NextSegment,
     marks: Marks,
+    /// While it opens: what has to be zeroed in the current segment.
+    torn: Range<u64>,
+    /// While it opens: files to remove.
+    leftovers: Vec<FileName>,
 
     /// The newest hard state that was appended, written or not.
     appended_state: HardState,
@@ -133,6 +138,7 @@ enum OpKind {
     NextSyncDir,
     MarkAppend,
     MarkSync,
+    UnsyncedMark,
     Release,
 }
 
@@ -157,7 +163,7 @@ impl Writer {
     pub fn is_stopped(&self) -> bool {
         self.stopping
             && if self.is_ready() {
-                self.is_idle() && !self.marks.is_writing() && self.marks.newest.durable == self.marks.durable
+                self.is_idle() && !self.marks.is_writing() && self.marks.is_current()
             } else {
                 self.is_denied_opening()
             }
@@ -244,6 +250,9 @@ impl Writer {
     pub fn flush(&mut self, disk: &mut DiskQueue) {
         while self.wants_write() && self.writes.len() < self.config.writes_in_flight_max {
             let first_bytes = self.pending[0].payload.framed_bytes_max();
+            if self.is_barred(&self.pending[0].payload) {
+                break;
+            }
             if first_bytes > self.current.size_bytes - self.current.offset {
                 self.begin_cut(first_bytes, disk);
                 break;
@@ -277,7 +286,7 @@ impl Writer {
         let mut ends_with_entry = false;
         while let Some(pending) = self.pending.front() {
             let bytes_max = pending.payload.framed_bytes_max();
-            if out.len() as u64 + bytes_max > limit_bytes {
+            if out.len() as u64 + bytes_max > limit_bytes || self.is_barred(&pending.payload) {
                 break;
             }
             pending.payload.put(&mut out, &mut self.current.crc, &mut self.scratch);
@@ -370,8 +379,10 @@ impl Writer {
             OpKind::NextRename => self.on_next_renamed(disk),
             OpKind::NextSyncDir => self.on_next_durable(),
             OpKind::MarkSync => self.on_mark_durable(disk),
+            OpKind::UnsyncedMark => self.marks.on_unsynced(),
             // Their syncs count.
-            OpKind::LogAppend | OpKind::NextHeader | OpKind::MarkAppend | OpKind::Release => {}
+            OpKind::LogAppend | OpKind::NextHeader => {}
+            OpKind::MarkAppend | OpKind::Release => self.on_stage_done(disk),
         }
     }
 
@@ -421,11 +432,19 @@ impl Writer {
         self.advance(disk);
     }
 
-    /// Writes how far the log is durable, if that is not yet written. Marks are also written by themselves, after
-    /// every so many bytes; call this now and then when little is written.
+    /// Writes how far the log is durable, if that is not yet written, and syncs it. Marks are also written by
+    /// themselves, after every so many bytes; call this now and then when little is written.
     pub fn write_mark(&mut self, disk: &mut DiskQueue) {
-        self.marks.is_due |= self.marks.newest.durable != self.marks.durable;
+        self.marks.is_due |= !self.marks.is_current();
         self.advance(disk);
+    }
+
+    /// Writes how far the log is durable, if that is not yet written. It is not synced: it outlives the process at
+    /// once, and a loss of power when the operating system has come round to it.
+    pub fn note_mark(&mut self, disk: &mut DiskQueue) {
+        if self.is_ready() {
+            self.put_unsynced_mark(disk);
+        }
     }
 
     /// Writes everything that is pending, makes it durable, then writes the mark of that. Takes no appends any more.
@@ -442,7 +461,7 @@ impl Writer {
             self.pending_bytes = 0;
         }
         if self.is_idle() {
-            self.marks.is_due |= self.marks.newest.durable != self.marks.durable;
+            self.marks.is_due |= !self.marks.is_current();
         }
     }
 
@@ -465,17 +484,6 @@ impl Writer {
         let op = disk.issue(action);
         self.ops.insert(op, known);
         op
-    }
-
-    /// A mark of the current state of the log.
-    fn mark_now(&self) -> Mark {
-        Mark {
-            sequence: self.marks.newest.sequence + 1,
-            boot: self.boot,
-            first_segment: self.segments[0].seq,
-            durable: self.marks.durable,
-            in_flight_bytes_max: self.config.in_flight_bytes_max(),
-        }
     }
 }
 

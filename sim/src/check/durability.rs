@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use detcd_core::types::{LogIndex, Revision, Term};
-use detcd_core::{NodeStatus, Note, Phase, Role};
+use detcd_core::{NodeStatus, Note, Role};
 
 use super::model::has_effect;
 use super::serializability::header_revision;
@@ -84,7 +84,7 @@ impl Durability {
                 _ => {}
             }
         }
-        if !matches!(status.phase, Phase::Serving | Phase::Stopping) {
+        if !status.phase.takes_part() {
             return Ok(());
         }
         self.durable[node] = status.durable;

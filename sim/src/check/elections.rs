@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use detcd_core::types::{NodeId, Term};
-use detcd_core::{NodeStatus, Note, Phase, Role};
+use detcd_core::{NodeStatus, Note, Role};
 
 use super::{CheckConfig, Checker, Violation};
 use crate::history::Nanos;
@@ -147,7 +147,7 @@ impl Elections {
             self.note(node, note)?;
         }
         // While it loads it does not know its term yet; halted, it does not count any more.
-        if matches!(status.phase, Phase::Serving | Phase::Stopping) {
+        if status.phase.takes_part() {
             self.term(node, status.term)?;
             if status.role == Role::Leader {
                 self.leads(node, status.term)?;

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use detcd_core::digest::Digest;
 use detcd_core::types::{LogIndex, Term};
-use detcd_core::{NodeStatus, Note, Phase, Role};
+use detcd_core::{NodeStatus, Note, Role};
 
 use super::{CheckConfig, Checker, Violation};
 use crate::history::Nanos;
@@ -209,7 +209,7 @@ impl LogMatching {
     }
 
     fn stepped(&mut self, node: NodeIndex, notes: &[Note], status: &NodeStatus) -> Result<(), String> {
-        let serving = matches!(status.phase, Phase::Serving | Phase::Stopping);
+        let serving = status.phase.takes_part();
         if serving && self.logs[node].reopened {
             self.reopened(node, notes, status)?;
         }

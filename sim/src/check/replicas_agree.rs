@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use detcd_core::digest::Digest;
 use detcd_core::types::{LogIndex, Term};
-use detcd_core::{NodeStatus, Note, Phase};
+use detcd_core::{NodeStatus, Note};
 
 use super::{CheckConfig, Checker, Violation};
 use crate::history::Nanos;
@@ -94,7 +94,7 @@ impl ReplicasAgree {
         for note in notes {
             self.note(node, note)?;
         }
-        if !matches!(status.phase, Phase::Serving | Phase::Stopping) {
+        if !status.phase.takes_part() {
             return Ok(());
         }
         // What it says about itself has to agree too; a checkpoint that it loaded shows only here.

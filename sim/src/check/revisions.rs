@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use detcd_core::digest::Digest;
 use detcd_core::proto::mvccpb::Event;
 use detcd_core::types::{LogIndex, Revision};
-use detcd_core::{NodeStatus, Phase, StoreView};
+use detcd_core::{NodeStatus, StoreView};
 use prost::Message;
 
 use super::serializability::header;
@@ -72,7 +72,7 @@ impl Revisions {
     }
 
     fn stepped(&mut self, node: NodeIndex, status: &NodeStatus, view: &StoreView) -> Result<(), String> {
-        if !matches!(status.phase, Phase::Serving | Phase::Stopping) {
+        if !status.phase.takes_part() {
             return Ok(());
         }
         let now = Standing { applied: status.applied, revision: view.revision(), compacted: view.compacted() };

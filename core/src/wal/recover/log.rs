@@ -69,6 +69,19 @@ impl LogBuilder {
         LogIndex(self.first_index.0 - 1 + self.entries.len() as u64)
     }
 
+    /// The term of the last entry, or of the checkpoint on which the log goes on; 0 if neither is known.
+    pub(super) fn last_term(&self) -> Term {
+        let mark = self.marks.last().map_or(Term(0), |mark| mark.term);
+        self.entries.last().map_or(mark, |entry| entry.term)
+    }
+
+    /// Leaves every term up to this one behind, so that nothing is done in them again.
+    pub(super) fn begin_term_after(&mut self, term: Term) {
+        if self.hard_state.term <= term {
+            self.hard_state = HardState { term: term.next(), vote: NodeId(0), ..self.hard_state };
+        }
+    }
+
     /// Whether nothing was found that a header of the first segment does not hold.
     pub(super) fn is_untouched(&self) -> bool {
         self.entries.is_empty()

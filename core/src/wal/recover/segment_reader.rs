@@ -5,7 +5,9 @@ use bytes::{Bytes, BytesMut};
 use crate::effect::{FileName, HaltReason};
 
 use super::super::marks::Mark;
-use super::super::record::{FRAME_BYTES, Frame, RecordKind, data_of, parse_frame, two_records_at};
+use super::super::record::{
+    FRAME_BYTES, Frame, RecordKind, data_of, parse_frame, two_records_at, what_no_crash_leaves,
+};
 use super::super::segment::SegmentName;
 use super::TailStart;
 use super::log::{LogBuilder, Place};
@@ -15,8 +17,8 @@ use super::log::{LogBuilder, Place};
 pub(super) enum Verdict {
     /// More of it has to be read.
     More,
-    /// It is read, and this is its end.
-    End(TailStart),
+    /// It is read, and this is its end; and why no crash can have left what stands there, if none can.
+    End(TailStart, Option<&'static str>),
 }
 
 /// A segment on its way from the disk.
@@ -89,7 +91,7 @@ impl SegmentReader {
         if self.tail.is_none() {
             match self.take_records(log)? {
                 None => return Ok(Verdict::More),
-                Some(_) if !self.is_last => return Ok(Verdict::End(TailStart::default())),
+                Some(_) if !self.is_last => return Ok(Verdict::End(TailStart::default(), None)),
                 Some(what) => self.tail = Some(Tail { what, used_bytes: 0, seen_bytes: 0 }),
             }
         }
@@ -222,12 +224,15 @@ impl SegmentReader {
         }
         self.judge_tail(in_flight_bytes_max)?;
         let tail = self.tail.as_ref().expect("the tail was read");
-        Ok(Verdict::End(TailStart {
+        let used = &self.unread[..tail.used_bytes as usize];
+        let rot = what_no_crash_leaves(used, self.offset, self.size_bytes - self.offset);
+        let start = TailStart {
             size_bytes: self.size_bytes,
             offset: self.offset,
             crc: log.crc,
             torn: self.offset..self.offset + tail.used_bytes,
-        }))
+        };
+        Ok(Verdict::End(start, rot))
     }
 
     /// Two records that follow each other, further behind the damage than anything that may have been in flight,

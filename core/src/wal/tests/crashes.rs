@@ -19,6 +19,7 @@ enum Step {
     Settle,
     Release { back: u64 },
     Mark,
+    Note,
     Full(bool),
     Retry,
     PowerLoss(u64),
@@ -38,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Settle),
         2 => (0..9_u64).prop_map(|back| Step::Release { back }),
         1 => Just(Step::Mark),
+        2 => Just(Step::Note),
         1 => any::<bool>().prop_map(Step::Full),
         1 => Just(Step::Retry),
         2 => any::<u64>().prop_map(Step::PowerLoss),
@@ -183,7 +185,7 @@ impl World {
                 self.append(entries, None);
             }
             Step::Overwrite { back, new_vote } => {
-                self.term = self.term.next();
+                self.term = Term(self.term.0 + 1 + 5 * back);
                 self.vote = NodeId(u64::from(*new_vote));
                 let first = (self.log.last() + 1).saturating_sub(*back).max(self.commit + 1);
                 let entries = self.entries(first, 2, 40);
@@ -211,6 +213,7 @@ impl World {
             Step::Settle => self.life.settle(),
             Step::Release { back } => self.release(*back),
             Step::Mark => self.life.writer.write_mark(&mut self.life.queue),
+            Step::Note => self.life.writer.note_mark(&mut self.life.queue),
             Step::Full(is_full) => self.life.disk.is_full = *is_full,
             Step::Retry => self.life.writer.retry_allocate(&mut self.life.queue),
             Step::PowerLoss(seed) => self.crash(true, *seed),
@@ -272,6 +275,9 @@ impl World {
     }
 
     fn compare(&mut self, recovered: &Recovered) {
+        assert_eq!(recovered.cut.as_ref().and_then(|cut| cut.rot), None, "what a crash left passes for rot");
+        assert_eq!(recovered.lost_until, None);
+        assert!(recovered.start.recorded_state.term <= recovered.start.mark.term_max, "a term that was not allowed");
         let written = &self.written_before;
         let is_needed = |(id, must_sync, _): &(WriteId, bool, Record)| *id <= written.durable && *must_sync;
         let needed = written.records.iter().rposition(is_needed).map_or(0, |at| at + 1);

@@ -124,7 +124,7 @@ fn segment_names_are_read_back_and_others_are_not() {
 
 fn numbered_mark(sequence: u64) -> Mark {
     let durable = Position { segment: 4, offset: 1000, last_index: LogIndex(7), last_term: Term(2) };
-    Mark { sequence, boot: sequence + 1, first_segment: 3, durable, in_flight_bytes_max: 10 }
+    Mark { sequence, boot: sequence + 1, first_segment: 3, durable, in_flight_bytes_max: 10, ..Mark::default() }
 }
 
 fn marks_file_with(marks: &[Mark]) -> Vec<u8> {

@@ -4,6 +4,7 @@ mod crashes;
 mod damage;
 mod format;
 mod model_disk;
+mod rot;
 mod writing;
 
 use bytes::Bytes;

@@ -231,6 +231,13 @@ impl ModelDisk {
         self.names = self.durable_names.clone();
     }
 
+    /// The power goes, and takes everything that is not durable.
+    pub(super) fn forget(&mut self) {
+        self.inodes.values_mut().for_each(|inode| inode.changes.clear());
+        self.name_changes.clear();
+        self.names = self.durable_names.clone();
+    }
+
     /// Only the process dies: what was issued and not completed may be undone, the rest stays, as durable as it was.
     pub(super) fn kill(&mut self, outstanding: &[u64], draw: &mut Draw) {
         for inode in self.inodes.values_mut() {

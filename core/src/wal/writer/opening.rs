@@ -39,8 +39,10 @@ pub struct WriterStart {
     pub(in super::super) segments: Vec<SegmentName>,
     /// The end of the last segment.
     pub(in super::super) tail: TailStart,
-    /// The newest durable mark.
+    /// The newest mark, with what this opening has to add to what may be lost.
     pub(in super::super) mark: Mark,
+    /// Whether it has to add something: then that becomes durable before the traces go.
+    pub(in super::super) loses: bool,
     /// The newest hard state.
     pub(in super::super) hard_state: HardState,
     /// The newest hard state that has a record; the other one may be raised by what entries and marks prove.
@@ -69,6 +71,10 @@ pub(in super::super) struct TailStart {
 /// What opening waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// The mark that was read becomes durable, to be followed by another one.
+    SyncingMark,
+    /// That the member may have lost something is written down, before a rotten tail goes.
+    Confessing,
     /// Leftovers go, and what was read becomes durable.
     Cleaning,
     /// That becomes durable.
@@ -112,6 +118,8 @@ impl Writer {
             current: Current { size_bytes: start.tail.size_bytes, offset: start.tail.offset, crc: start.tail.crc },
             next: NextSegment::default(),
             marks: Marks::after(start.mark, start.released),
+            torn: start.tail.torn,
+            leftovers: start.leftovers,
             appended_state: start.recorded_state,
             written_state: start.recorded_state,
             last_index: start.last_index,
@@ -120,20 +128,6 @@ impl Writer {
             scratch: BytesMut::new(),
             denied: Vec::new(),
         };
-        if writer.segments.is_empty() && start.leftovers.is_empty() {
-            // The directory may not exist yet: there is nothing to sync.
-            writer.stage = Stage::SyncingCleaned;
-        }
-        for file in start.leftovers {
-            writer.issue_stage(DiskAction::Remove { file }, disk);
-        }
-        if !writer.segments.is_empty() {
-            writer.marks.durable = writer.position();
-            writer.zero(start.tail.torn, disk);
-            // What was read may have been in a cache only, of a process that was killed.
-            writer.issue_stage(DiskAction::Sync { file: writer.current_file() }, disk);
-            writer.issue_stage(DiskAction::Sync { file: marks_file() }, disk);
-        }
         // What proves a raised term may be overwritten or released, so it gets a record of its own.
         if start.hard_state != start.recorded_state {
             writer.last_id.0 += 1;
@@ -141,8 +135,34 @@ impl Writer {
             writer.appended_state = start.hard_state;
             writer.push(Payload::HardState(start.hard_state), true);
         }
+        if start.loses {
+            writer.stage = Stage::SyncingMark;
+            writer.issue_stage(DiskAction::Sync { file: marks_file() }, disk);
+        } else {
+            writer.stage = writer.clean(disk);
+        }
         writer.enter_next_stages(disk);
         writer
+    }
+
+    /// Removes leftovers and zeroes what stands behind the end of the log.
+    fn clean(&mut self, disk: &mut DiskQueue) -> Stage {
+        let leftovers = std::mem::take(&mut self.leftovers);
+        if self.segments.is_empty() && leftovers.is_empty() {
+            // The directory may not exist yet: there is nothing to sync.
+            return Stage::SyncingCleaned;
+        }
+        for file in leftovers {
+            self.issue_stage(DiskAction::Remove { file }, disk);
+        }
+        if !self.segments.is_empty() {
+            self.marks.durable = self.position();
+            self.zero(self.torn.clone(), disk);
+            // What was read may have been in a cache only, of a process that was killed.
+            self.issue_stage(DiskAction::Sync { file: self.current_file() }, disk);
+            self.issue_stage(DiskAction::Sync { file: marks_file() }, disk);
+        }
+        Stage::Cleaning
     }
 
     /// Zeroes a torn tail, so that nothing of it is ever taken for a record.
@@ -192,12 +212,19 @@ impl Writer {
     fn enter_stage_after(&mut self, stage: Stage, disk: &mut DiskQueue) -> Stage {
         let sync_dir = DiskAction::SyncDir { dir: WAL_DIR.into() };
         match stage {
+            Stage::SyncingMark => {
+                // All else that the mark says still holds for the tail that is there.
+                let found = self.marks.newest;
+                self.put_mark(Mark { sequence: found.next_sequence(0), boot: self.boot, ..found }, disk);
+                Stage::Confessing
+            }
+            Stage::Confessing => self.clean(disk),
             Stage::Cleaning => {
                 self.issue_stage(sync_dir, disk);
                 Stage::SyncingCleaned
             }
             Stage::SyncingCleaned if !self.segments.is_empty() => {
-                self.put_mark(disk);
+                self.put_mark(self.mark_now(), disk);
                 Stage::Counting
             }
             Stage::SyncingCleaned => {
@@ -248,13 +275,15 @@ impl Writer {
         let (file, offset, bytes) = (marks_temporary_file(), mark.slot_offset(), mark.encode());
         self.issue_stage(DiskAction::Append { file: file.clone(), offset, bytes }, disk);
         self.issue_stage(DiskAction::Sync { file }, disk);
-        self.marks.newest = mark;
+        self.marks.begin(mark);
     }
 
-    /// The first mark of a life counts its boot.
-    pub(super) fn on_boot_counted(&mut self) {
-        if self.stage == Stage::Counting {
-            self.stage = Stage::Open;
+    /// Opening waits for some marks.
+    pub(super) fn on_opening_mark_durable(&mut self, disk: &mut DiskQueue) {
+        match self.stage {
+            Stage::Confessing => self.enter_next_stages(disk),
+            Stage::Counting => self.stage = Stage::Open,
+            _ => {}
         }
     }
 }
