@@ -1,7 +1,5 @@
 //! A few members in one loop with disks that are instant, held or full, and a filter on their messages.
 
-#![allow(dead_code, reason = "no test program uses all of it")]
-
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;

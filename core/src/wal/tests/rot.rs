@@ -152,7 +152,7 @@ fn a_tail_without_marks_that_could_tell_of_it_is_refused() {
     let (mut life, ends) = life_with(&config, &[100, 100]);
     life.writer.note_mark(&mut life.queue);
     life.settle();
-    let older = 4096 * u64::from(recover(&config, &mut life.disk).unwrap().start.mark.sequence % 2 == 0);
+    let older = 4096 * u64::from(recover(&config, &mut life.disk).unwrap().start.mark.sequence.is_multiple_of(2));
     life.append(&[entry(1, 3, b"more")]);
     life.disk.rot(FIRST, ends[1] + 30, 1);
     assert!(recover(&config, &mut life.disk.clone()).is_ok());
