@@ -8,12 +8,16 @@ use detcd_core::{Member, NodeConfig};
 
 use crate::flags::{FLAGS, Given};
 use crate::ids;
+use crate::peers::FRAME_BYTES_MAX;
 use crate::urls::Url;
 
 /// etcd's upper limit of `--election-timeout`.
 const ELECTION_TIMEOUT_MS_MAX: u64 = 50_000;
 /// How many heartbeats an election timeout must have room for.
 const HEARTBEATS_PER_ELECTION_MIN: u64 = 5;
+/// No request may be longer: it travels to the other members in one frame, with what the log and Raft add to it.
+const REQUEST_BYTES_MAX: u64 = 32 << 20;
+const _: () = assert!(REQUEST_BYTES_MAX as usize <= FRAME_BYTES_MAX / 2, "a request and what is added fit in a frame");
 /// What etcd adds to the request limit for gRPC's own bytes (contract, section 1).
 const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 
@@ -74,8 +78,7 @@ impl Config {
             return Err(wrong("advertise-client-urls", "is required when --listen-client-urls is given"));
         }
         let (heartbeat_interval, election_timeout) = timing(given)?;
-        let request_bytes_max =
-            number(given, "max-request-bytes", 1, (i32::MAX as u64) - (GRPC_OVERHEAD_BYTES as u64))?;
+        let request_bytes_max = number(given, "max-request-bytes", 1, REQUEST_BYTES_MAX)?;
         let config = Config {
             initial_cluster: initial_cluster(given, &name, &advertise_peer_urls)?,
             name,

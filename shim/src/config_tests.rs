@@ -66,6 +66,10 @@ fn a_bad_value_gives_one_line_that_names_the_flag_and_what_it_takes() {
         ("--heartbeat-interval soon", "--heartbeat-interval: takes a whole number from 1"),
         ("--snapshot-count -1", "--snapshot-count: takes a whole number from 1 on, not \"-1\""),
         ("--max-txn-ops 0", "--max-txn-ops: takes a whole number"),
+        (
+            "--max-request-bytes 33554433",
+            "--max-request-bytes: takes a whole number from 1 to 33554432, not \"33554433\"",
+        ),
         ("--log-level loud", "--log-level: takes debug, info, warn or error, not \"loud\""),
         ("--initial-cluster-state old", "--initial-cluster-state: takes new or existing, not \"old\""),
         (

@@ -38,7 +38,7 @@ flags! {
     "snapshot-count", "10000", "entries applied between two checkpoints";
     "snapshot-catchup-entries", "5000", "entries kept behind a checkpoint for members that lag";
     "max-txn-ops", "128", "operations in one transaction";
-    "max-request-bytes", "1572864", "bytes in one request";
+    "max-request-bytes", "1572864", "bytes in one request, at most 32 MiB";
     "log-level", "info", "debug, info, warn or error";
 }
 

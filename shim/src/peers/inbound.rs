@@ -21,16 +21,23 @@ const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 const STRANGERS_MAX: usize = 256;
 /// How long to wait after the operating system refuses a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Frames are counted in units of this size, rounded up, against a budget of each connection.
+/// Frames are counted in units of this size, rounded up, against a budget of each member.
 const UNIT_BYTES: usize = 4 << 10;
 const UNITS_WAITING_MAX: usize = FRAME_BYTES_MAX / UNIT_BYTES + 1;
+
+/// A member that may connect.
+struct Other {
+    /// Its newest connection. A new one replaces the old, whose other end is gone.
+    connection: Mutex<Option<Task>>,
+    /// How many units of frames may still wait for the node, whichever connection they came on.
+    units_free: Arc<Semaphore>,
+}
 
 /// Accepts members.
 pub struct Inbound {
     host: Host,
     identity: Identity,
-    /// The newest connection of each member that may connect. A new one replaces the old, whose other end is gone.
-    connections: HashMap<NodeId, Mutex<Option<Task>>>,
+    others: HashMap<NodeId, Other>,
     inbox: Arc<Inbox>,
 }
 
@@ -42,8 +49,9 @@ impl Inbound {
         others: impl IntoIterator<Item = NodeId>,
         inbox: Arc<Inbox>,
     ) -> Arc<Inbound> {
-        let connections = others.into_iter().map(|peer| (peer, Mutex::default())).collect();
-        Arc::new(Inbound { host, identity, connections, inbox })
+        let other = || Other { connection: Mutex::default(), units_free: Arc::new(Semaphore::new(UNITS_WAITING_MAX)) };
+        let others = others.into_iter().map(|peer| (peer, other())).collect();
+        Arc::new(Inbound { host, identity, others, inbox })
     }
 
     /// Accepts for as long as the future lives.
@@ -79,8 +87,8 @@ impl Inbound {
         let verdict = self.verdict(hello);
         let Identity { cluster, own } = self.identity;
         write_welcome(&mut stream, Welcome { verdict, cluster, own }).await?;
-        let connection = match (verdict, self.connections.get(&hello.from)) {
-            (Verdict::Taken, Some(connection)) => connection,
+        let other = match (verdict, self.others.get(&hello.from)) {
+            (Verdict::Taken, Some(other)) => other,
             (Verdict::OtherCluster, _) => {
                 let text = format!("member {} belongs to cluster {}, not to {cluster}", hello.from, hello.cluster);
                 return Err(io::Error::other(text));
@@ -91,13 +99,13 @@ impl Inbound {
             }
             _ => return Err(io::Error::other(format!("{} is not a member of this cluster", hello.from))),
         };
-        let inbox = Arc::clone(&self.inbox);
+        let (inbox, units_free) = (Arc::clone(&self.inbox), Arc::clone(&other.units_free));
         let task = self.host.spawn(async move {
-            if let Err(error) = receive(stream, hello.from, &inbox).await {
+            if let Err(error) = receive(stream, hello.from, &units_free, &inbox).await {
                 tracing::warn!(peer = %hello.from, %error, "lost the connection from a member");
             }
         });
-        *connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        *other.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         Ok(())
     }
 
@@ -106,7 +114,7 @@ impl Inbound {
             Verdict::OtherCluster
         } else if hello.to != self.identity.own {
             Verdict::OtherMember
-        } else if !self.connections.contains_key(&hello.from) {
+        } else if !self.others.contains_key(&hello.from) {
             Verdict::Stranger
         } else {
             Verdict::Taken
@@ -115,12 +123,11 @@ impl Inbound {
 }
 
 /// Hands frames to the node; reads no further than the node can follow.
-async fn receive(mut stream: Stream, from: NodeId, inbox: &Inbox) -> io::Result<()> {
-    let budget = Arc::new(Semaphore::new(UNITS_WAITING_MAX));
+async fn receive(mut stream: Stream, from: NodeId, units_free: &Arc<Semaphore>, inbox: &Inbox) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     while let Some(frame) = read_frame(&mut stream, &mut buffer).await? {
         let units = u32::try_from(frame.len() / UNIT_BYTES + 1).expect("a frame's length is limited");
-        let permit = Arc::clone(&budget).acquire_many_owned(units).await.expect("this semaphore is never closed");
+        let permit = Arc::clone(units_free).acquire_many_owned(units).await.expect("this semaphore is never closed");
         inbox.put(Item::Input { input: Input::Peer { from, frame }, permit: Some(permit) });
     }
     Ok(())

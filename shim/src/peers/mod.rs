@@ -16,6 +16,7 @@ use detcd_core::types::{ClusterId, NodeId};
 
 pub use inbound::Inbound;
 pub use outbound::dial;
+pub use wire::FRAME_BYTES_MAX;
 
 use outbound::Outbox;
 
@@ -39,7 +40,13 @@ impl Outboxes {
     }
 
     /// Queues a frame. Never blocks: without a connection, without room, or to a member that is not known, it is lost.
+    /// One that is longer than a frame may be is lost too, and that is told: whoever waits for it waits in vain.
     pub fn send(&self, to: NodeId, frame: Bytes) {
+        if frame.len() > FRAME_BYTES_MAX {
+            let limit = FRAME_BYTES_MAX;
+            tracing::error!(peer = %to, bytes = frame.len(), limit, "dropped a message that is too long for a member");
+            return;
+        }
         if let Some(outbox) = self.0.get(&to) {
             outbox.push(frame);
         }

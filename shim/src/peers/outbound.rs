@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 
 use super::Identity;
-use super::wire::{FRAME_BYTES_MAX, Hello, Verdict, read_welcome, write_frames, write_hello};
+use super::wire::{Hello, Verdict, read_welcome, write_frames, write_hello};
 use crate::host::{Host, Stream};
 use crate::inbox::Inbox;
 use crate::urls::Url;
@@ -40,11 +40,11 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Adds a frame, or drops it: without a connection it would be old when there is one.
+    /// Adds a frame of a legal length, or drops it: without a connection it would be old when there is one.
     pub fn push(&self, frame: Bytes) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let full = queue.frames.len() >= FRAMES_MAX || queue.bytes + frame.len() > BYTES_MAX;
-        if !queue.connected || full || frame.len() > FRAME_BYTES_MAX {
+        if !queue.connected || full {
             return;
         }
         queue.bytes += frame.len();

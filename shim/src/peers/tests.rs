@@ -146,6 +146,37 @@ async fn a_new_connection_of_a_member_replaces_its_old_one() {
 }
 
 #[tokio::test]
+async fn frames_that_wait_for_the_node_count_whichever_connection_they_came_on() {
+    let bench = bench().await;
+    let take = async |patience: Duration| {
+        let inbox = Arc::clone(&bench.inbox);
+        let taken = tokio::task::spawn_blocking(move || {
+            let mut items = Vec::new();
+            inbox.take(patience, &mut items);
+            items
+        });
+        taken.await.expect("no panic")
+    };
+    let connect = async || {
+        let mut stream = TcpStream::connect((bench.url.host(), bench.url.port())).await.expect("connected");
+        write_hello(&mut stream, Hello { cluster: CLUSTER, from: A, to: B }).await.expect("written");
+        read_welcome(&mut stream).await.expect("a welcome");
+        stream
+    };
+    let mut first = connect().await;
+    let long = Bytes::from(vec![0; FRAME_BYTES_MAX]);
+    write_frames(&mut first, [long], &mut BytesMut::new()).await.expect("written");
+    let waits = take(Duration::from_secs(30)).await;
+    assert_eq!(waits.len(), 1);
+    let mut second = connect().await;
+    write_frames(&mut second, [Bytes::from_static(b"more")], &mut BytesMut::new()).await.expect("written");
+    let more = take(Duration::from_millis(300)).await;
+    assert!(more.is_empty(), "the node has still to take what the member sent before: {more:?}");
+    drop(waits);
+    assert_eq!(take(Duration::from_secs(30)).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_lost_link_is_told_and_dialled_again() {
     let host = Host::start();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -179,4 +210,37 @@ fn a_full_queue_drops_what_comes_and_never_grows() {
         outbox.push(Bytes::from_static(b"x"));
     }
     assert_eq!(outbox.waiting().0, 4_096);
+}
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics with the lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_dropped_with_a_word() {
+    let outboxes = Outboxes::new([A]);
+    let outbox = outboxes.to(A).expect("a queue");
+    outbox.connect(true);
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        outboxes.send(A, Bytes::from(vec![0; FRAME_BYTES_MAX]));
+        outboxes.send(A, Bytes::from(vec![0; FRAME_BYTES_MAX + 1]));
+    });
+    assert_eq!(outbox.waiting(), (1, FRAME_BYTES_MAX));
+    let text = String::from_utf8(log.0.lock().expect("nobody panics with the lock").clone()).expect("text");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("ERROR") && text.contains("bytes=67108865"), "{text}");
 }
