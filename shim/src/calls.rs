@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use detcd_core::Input;
 use detcd_core::api::{self, ReadRequest, Request, Response, Status};
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::{CallId, NodeId, StreamId};
+use detcd_core::{Input, Phase};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::driver::Published;
 use crate::host::Host;
-use crate::inbox::{Answer, Inbox, Item};
+use crate::inbox::{Answer, Inbox, Item, Waiting};
 
 /// How many watch streams a member serves at once.
 const STREAMS_MAX: usize = 65_536;
@@ -30,8 +30,8 @@ pub struct Calls {
     timeout: Duration,
     next_call: AtomicU64,
     next_stream: AtomicU64,
-    calls_free: Semaphore,
-    long_reads_free: Semaphore,
+    calls_free: Arc<Semaphore>,
+    long_reads_free: Arc<Semaphore>,
     /// One permit for each watch stream that may still be opened.
     pub streams_free: Arc<Semaphore>,
 }
@@ -60,8 +60,8 @@ impl Calls {
             timeout,
             next_call: AtomicU64::new(1),
             next_stream: AtomicU64::new(1),
-            calls_free: Semaphore::new(calls_max),
-            long_reads_free: Semaphore::new(LONG_READS_MAX),
+            calls_free: Arc::new(Semaphore::new(calls_max)),
+            long_reads_free: Arc::new(Semaphore::new(LONG_READS_MAX)),
             streams_free: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
     }
@@ -70,25 +70,30 @@ impl Calls {
     ///
     /// `timeout` is the client's, if it gave one; the contract's limit holds beside it.
     pub async fn call(&self, request: Request, timeout: Option<Duration>) -> Result<Response, Status> {
-        let _permit = self.calls_free.try_acquire().map_err(|_| Status::TooManyRequests)?;
+        let place = Arc::clone(&self.calls_free).try_acquire_owned().map_err(|_| Status::TooManyRequests)?;
         let call = CallId(self.next_call.fetch_add(1, Ordering::Relaxed));
         let deadline = self.host.now() + timeout.unwrap_or(self.timeout).min(self.timeout);
-        let (answer, answered) = oneshot::channel();
-        self.inbox.put(Item::Call { call, deadline, request, answer });
+        let (waiting, answered) = Waiting::new(place);
+        self.inbox.put(Item::Call { call, deadline, request, waiting });
         let mut guard = CancelGuard { inbox: &self.inbox, call: Some(call) };
         let answer = answered.await;
         guard.call = None;
+        // The node's thread may be gone.
+        let (answer, place) = answer.map_err(|oneshot::error::RecvError { .. }| Status::Stopped)?;
         match answer {
-            Ok(Answer::Reply(result)) => result,
-            Ok(Answer::Read { request, view, header }) if is_short(&request) => {
-                api::read::execute(&view, &request, header)
+            Answer::Reply(result) => result,
+            Answer::Read { request, view, header } if is_short(&request) => api::read::execute(&view, &request, header),
+            Answer::Read { request, view, header } => {
+                let permits = Arc::clone(&self.long_reads_free);
+                let permit = permits.acquire_owned().await.expect("this semaphore is never closed");
+                let read = move || {
+                    let result = api::read::execute(&view, &request, header);
+                    // It runs to its end, even if nobody waits for it any more: so long it counts.
+                    drop((permit, place));
+                    result
+                };
+                self.host.apart(read).await
             }
-            Ok(Answer::Read { request, view, header }) => {
-                let _permit = self.long_reads_free.acquire().await.expect("this semaphore is never closed");
-                self.host.apart(move || api::read::execute(&view, &request, header)).await
-            }
-            // The node's thread is gone.
-            Err(oneshot::error::RecvError { .. }) => Err(Status::Stopped),
         }
     }
 
@@ -122,6 +127,12 @@ impl Calls {
         }
     }
 
+    /// Waits until the node will do nothing more.
+    pub async fn gone(&self) {
+        // Without a word it is gone, too.
+        let _ = self.published.status().wait_for(|status| status.phase == Phase::Halted).await;
+    }
+
     /// Where tasks and time come from.
     pub fn host(&self) -> &Host {
         &self.host
@@ -147,6 +158,7 @@ fn is_short(request: &ReadRequest) -> bool {
 mod tests {
     use super::*;
     use crate::played::Played;
+    use detcd_core::StoreView;
     use detcd_core::proto::etcdserverpb::{RangeRequest, RequestOp, TxnRequest};
 
     #[tokio::test]
@@ -165,13 +177,65 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn calls_of_clients_that_went_away_keep_their_places_until_the_node_knows() {
+        let played = Played::new(3);
+        let request = || Request::Status(Default::default());
+        for _ in 0..10 {
+            let mut call = Box::pin(played.calls.call(request(), None));
+            // It waits, or is refused for want of a place; either way its client goes away.
+            let _ = tokio::time::timeout(Duration::ZERO, &mut call).await;
+        }
+        let items = played.take();
+        assert_eq!(items.len(), 6, "three calls and their ends, whatever clients do: {items:?}");
+        assert_eq!(played.calls.call(request(), None).await, Err(Status::TooManyRequests));
+        drop(items);
+        assert_eq!(played.calls.calls_free.available_permits(), 3);
+    }
+
+    #[test]
+    fn a_long_read_counts_until_it_has_ended_even_if_its_client_went_away() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+        runtime.expect("a runtime").block_on(async {
+            let played = Played::new(1);
+            // Nothing else runs apart from the tasks as long as this does.
+            let (finish, finished) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || finished.recv());
+            let range = RangeRequest { key: "a".into(), range_end: "b".into(), ..Default::default() };
+            let mut call = Box::pin(played.calls.call(Request::Range(range.clone()), None));
+            assert!(asked_once(&mut call).is_none());
+            let Some(Item::Call { waiting, .. }) = played.take().pop() else { panic!("a call is expected") };
+            let (request, view) = (ReadRequest::Range(range), Box::new(StoreView::default()));
+            waiting.answer(Answer::Read { request, view, header: Default::default() });
+            assert!(asked_once(&mut call).is_none(), "it waits for a thread");
+            drop(call);
+            let free =
+                || (played.calls.long_reads_free.available_permits(), played.calls.calls_free.available_permits());
+            assert_eq!(free(), (LONG_READS_MAX - 1, 0), "the read still has to run");
+            finish.send(()).expect("it waits for this");
+            busy.await.expect("no panic").expect("told to finish");
+            // The only thread took what came first, so this comes after the read.
+            tokio::task::spawn_blocking(|| {}).await.expect("no panic");
+            assert_eq!(free(), (LONG_READS_MAX, 1));
+        });
+    }
+
+    /// What a future gives if it is asked once.
+    fn asked_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(future).poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
     async fn an_answered_call_is_not_cancelled_and_frees_its_place() {
         let played = Played::new(1);
         for _ in 0..3 {
             let mut call = Box::pin(played.calls.call(Request::Status(Default::default()), None));
             assert!(tokio::time::timeout(Duration::ZERO, &mut call).await.is_err());
-            let Some(Item::Call { answer, .. }) = played.take().pop() else { panic!("a call is expected") };
-            answer.send(Answer::Reply(Err(Status::NoLeader))).expect("somebody waits");
+            let Some(Item::Call { waiting, .. }) = played.take().pop() else { panic!("a call is expected") };
+            waiting.answer(Answer::Reply(Err(Status::NoLeader)));
             assert_eq!(call.await, Err(Status::NoLeader));
             assert!(played.take().is_empty());
         }

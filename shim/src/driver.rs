@@ -9,15 +9,17 @@ use detcd_core::types::{CallId, StreamId};
 use detcd_core::{
     Effect, HaltReason, Input, Instant, Listing, Node, NodeConfig, NodeStatus, Outputs, StoreView, StreamOp,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::disk::Disk;
 use crate::host::Host;
-use crate::inbox::{Answer, Inbox, Item, Pushed};
+use crate::inbox::{Answer, Inbox, Item, Pushed, Waiting};
 use crate::peers::Outboxes;
 
 /// The longest wait; a node that asks for none is still looked at now and then.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long disk actions that were issued may take after a node that must not go on has said so.
+const DISK_TIME_MAX: Duration = Duration::from_secs(5);
 /// How many items are stepped before the clock is asked whether the node wanted to be woken.
 const ITEMS_BETWEEN_WAKEUPS: usize = 32;
 
@@ -79,7 +81,7 @@ pub struct Driver {
     peers: Outboxes,
     published: Arc<Published>,
     garbage: mpsc::Sender<Garbage>,
-    calls: HashMap<CallId, oneshot::Sender<Answer>>,
+    calls: HashMap<CallId, Waiting>,
     streams: HashMap<StreamId, tokio::sync::mpsc::UnboundedSender<Pushed>>,
     outputs: Outputs,
     end: Option<End>,
@@ -128,8 +130,12 @@ impl Driver {
         Arc::clone(&self.published)
     }
 
-    /// Runs the node until it stops or halts. Whoever still waits for an answer then learns that none will come.
-    pub fn run(mut self) -> End {
+    /// Runs the node until it stops or halts, and tells `end`. Whoever still waits for an answer then learns that none
+    /// will come.
+    ///
+    /// A node that has stopped leaves no disk action behind. One that has halted says so first: it may have halted for
+    /// a disk that never answers.
+    pub fn run(mut self, end: &watch::Sender<Option<End>>) {
         self.perform();
         let mut items = Vec::new();
         while self.end.is_none() {
@@ -144,8 +150,15 @@ impl Driver {
             self.wake_if_due();
         }
         self.inbox.close();
-        self.disk.close();
-        self.end.expect("the loop ends with an end")
+        self.calls.clear();
+        self.streams.clear();
+        if self.end == Some(End::Stopped) {
+            self.disk.close();
+            end.send_replace(self.end);
+        } else {
+            end.send_replace(self.end);
+            self.disk.close_within(DISK_TIME_MAX);
+        }
     }
 
     fn wake_if_due(&mut self) {
@@ -167,8 +180,8 @@ impl Driver {
                 self.step(now, input);
                 drop(permit);
             }
-            Item::Call { call, deadline, request, answer } => {
-                let before = self.calls.insert(call, answer);
+            Item::Call { call, deadline, request, waiting } => {
+                let before = self.calls.insert(call, waiting);
                 assert!(before.is_none(), "call {call} is used twice");
                 self.step(now, Input::Call { call, deadline, request });
             }
@@ -222,9 +235,51 @@ impl Driver {
     }
 }
 
-fn answer(calls: &mut HashMap<CallId, oneshot::Sender<Answer>>, call: CallId, answer: Answer) {
+fn answer(calls: &mut HashMap<CallId, Waiting>, call: CallId, answer: Answer) {
     if let Some(waiting) = calls.remove(&call) {
-        // A client that went away does not want its answer any more.
-        let _ = waiting.send(answer);
+        waiting.answer(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::disk::{DataDir, Done};
+    use crate::flags::{self, Command};
+    use detcd_core::DiskError;
+
+    #[test]
+    fn a_node_that_halts_says_why_before_it_waits_for_a_disk_that_hangs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = Arc::new(DataDir::open(folder.path(), false).expect("a data directory"));
+        let Ok(Command::Run(given)) = flags::parse([], []) else { panic!("no flags at all make a member") };
+        let config = Config::new(&given).expect("a configuration").node_config(1);
+        let listing = dir.listing().expect("a listing");
+        let (host, inbox) = (Host::start(), Arc::new(Inbox::default()));
+        // The first action fails, and then the disk does not come back.
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let done: Done = {
+            let inbox = Arc::clone(&inbox);
+            Arc::new(move |op, _| {
+                inbox.put(Input::DiskDone { op, result: Err(DiskError::Io("broken".into())) }.into());
+                let _ = released.lock().expect("nobody panics with the lock").recv();
+            })
+        };
+        let disk = Disk::new(host.clone(), dir, done);
+        let (garbage, _garbage_of) = mpsc::channel();
+        let peers = Outboxes::new([]);
+        let (end, ended) = watch::channel(None);
+        let driver = Driver::open(Parts { config, listing, host, inbox, disk, peers, garbage });
+        let thread = std::thread::spawn(move || driver.run(&end));
+        let begin = std::time::Instant::now();
+        while ended.borrow().is_none() && begin.elapsed() < DISK_TIME_MAX / 2 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let told = ended.borrow().clone();
+        assert!(matches!(told, Some(End::Halted(_))), "{told:?}, and the disk still hangs");
+        drop(release);
+        thread.join().expect("no panic");
     }
 }

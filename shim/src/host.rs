@@ -98,6 +98,11 @@ impl Host {
         }
     }
 
+    /// Lets the thread that calls it wait; not for tasks.
+    pub fn pause_thread(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
     /// Runs a function on a thread of its own.
     pub fn thread<T: Send + 'static>(
         &self,

@@ -1,7 +1,8 @@
 //! The queue in front of the node: many write, one thread takes all at once.
 //!
-//! It has no limit of its own: everyone who writes holds a permit of his own budget (calls in flight, bytes of a peer's
-//! connection, requests of a stream) until the node has taken the item, and the node bounds its disk actions.
+//! It has no limit of its own: every item that others can cause carries a permit of their budget (calls in flight, open
+//! streams, requests of a stream, bytes of a peer), which is not free again before the node has taken the item, whoever
+//! has gone away meanwhile; and the node bounds its disk actions.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,27 @@ pub enum Answer {
         /// What the response's header says beside the revision.
         header: ResponseHeader,
     },
+}
+
+/// Where the answer of a call goes. The call's place among those in flight goes with it: it is free again when the
+/// answer has been taken, or when nobody waits for one and the node knows.
+#[derive(Debug)]
+pub struct Waiting {
+    answer: oneshot::Sender<(Answer, OwnedSemaphorePermit)>,
+    place: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    /// A call that has got this place, and the other end of it.
+    pub fn new(place: OwnedSemaphorePermit) -> (Waiting, oneshot::Receiver<(Answer, OwnedSemaphorePermit)>) {
+        let (answer, answered) = oneshot::channel();
+        (Waiting { answer, place }, answered)
+    }
+
+    /// Answers. A client that went away does not want its answer any more.
+    pub fn answer(self, answer: Answer) {
+        let _ = self.answer.send((answer, self.place));
+    }
 }
 
 /// What a watch stream gets.
@@ -57,7 +79,7 @@ pub enum Item {
         /// What is asked.
         request: Request,
         /// Where the answer goes.
-        answer: oneshot::Sender<Answer>,
+        waiting: Waiting,
     },
     /// A new watch stream, and where its responses go; bounded by the credit that is given.
     Open {
@@ -131,6 +153,7 @@ impl Inbox {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use tokio::sync::Semaphore;
 
     #[test]
     fn items_come_out_in_order_and_all_at_once() {
@@ -163,17 +186,18 @@ mod tests {
     #[test]
     fn who_waits_for_an_answer_learns_that_the_inbox_is_closed() {
         let inbox = Inbox::default();
-        let call = |answer| Item::Call {
-            call: CallId(1),
-            deadline: detcd_core::Instant::NEVER,
-            request: Request::Status(Default::default()),
-            answer,
+        let places = Arc::new(Semaphore::new(2));
+        let call = || {
+            let (waiting, answered) = Waiting::new(Arc::clone(&places).try_acquire_owned().expect("a place"));
+            let request = Request::Status(Default::default());
+            let deadline = detcd_core::Instant::NEVER;
+            inbox.put(Item::Call { call: CallId(1), deadline, request, waiting });
+            answered
         };
-        let (before, mut early) = oneshot::channel();
-        inbox.put(call(before));
+        let mut early = call();
         inbox.close();
-        let (after, mut late) = oneshot::channel();
-        inbox.put(call(after));
+        let mut late = call();
+        assert_eq!(places.available_permits(), 2);
         assert!(matches!(early.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
         assert!(matches!(late.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
     }

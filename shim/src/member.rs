@@ -186,11 +186,12 @@ fn start_driver(
         let life = || {
             let driver = Driver::open(parts);
             opened.send(driver.published()).expect("the starter waits for it");
-            driver.run()
+            driver.run(&end);
         };
-        let how = catch_unwind(AssertUnwindSafe(life)).unwrap_or(End::Panicked);
-        inbox.close();
-        end.send_replace(Some(how));
+        if catch_unwind(AssertUnwindSafe(life)).is_err() {
+            inbox.close();
+            end.send_replace(Some(End::Panicked));
+        }
     })?;
     let published = published.recv().map_err(|_| io::Error::other("the node could not be opened"))?;
     Ok((published, ended))

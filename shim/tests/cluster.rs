@@ -1,6 +1,7 @@
 //! Whole members in one process, reached by gRPC and HTTP as clients reach them.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use detcd::End;
@@ -22,11 +23,19 @@ use tonic::transport::Channel;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Ports that nobody listens on. They are freed on return, so another process could take one in between; the range of
-/// the operating system is wide enough that this does not happen in practice.
+/// Ports that nobody listens on, below those that the system gives to outgoing connections, so that nobody takes one
+/// before its member has it, or while its member is down.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let port = |_| {
+        // Processes that run side by side begin far apart.
+        let offset = std::process::id() % COUNT * 37 + NEXT.fetch_add(1, Ordering::Relaxed);
+        u16::try_from(FIRST + offset % COUNT).expect("a port")
+    };
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (0..COUNT).map(port).filter(free).take(count).collect()
 }
 
 /// Where the members of a cluster are.
@@ -278,6 +287,112 @@ async fn three_members_agree_and_go_on_without_one() {
     ready(members[leader].as_ref().expect("it runs")).await;
     assert_eq!(value(&plan.channel(leader).await, "after").await.as_deref(), Some("v"), "it catches up");
     for member in members.into_iter().flatten() {
+        stop(member).await;
+    }
+}
+
+/// A request that is no message of the stream's is the end of the stream, and the client learns why: it would wait for
+/// ever on a stream that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_with_the_reason_when_a_request_cannot_be_read() {
+    let mut plan = Plan::new(1);
+    plan.more = "--max-request-bytes 10000".into();
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let create = |key: Vec<u8>| {
+        let create = pb::WatchCreateRequest { key: key.into(), ..Default::default() };
+        pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
+    };
+    let requests = tokio_stream::iter([create(b"k".into()), create(vec![b'k'; 600_000])]);
+    let requests = tokio_stream::StreamExt::chain(requests, tokio_stream::pending());
+    let mut watch = WatchClient::new(channel.clone()).watch(requests).await.expect("a stream").into_inner();
+    let error = loop {
+        match tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time") {
+            Ok(response) => assert!(response.expect("no end without a reason").created),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
+
+    let mut raw = tonic::client::Grpc::new(channel);
+    raw.ready().await.expect("connected");
+    let path = http::uri::PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
+    let codec = tonic_prost::ProstCodec::<pb::WatchRequest, pb::LeaseKeepAliveResponse>::default();
+    let requests = tokio_stream::StreamExt::chain(tokio_stream::iter([create(b"k".into())]), tokio_stream::pending());
+    let mut alive = raw.streaming(tonic::Request::new(requests), path, codec).await.expect("a stream").into_inner();
+    let end = tokio::time::timeout(PATIENCE, alive.message()).await.expect("in time");
+    assert_eq!(end.expect_err("no keepalive").code(), Code::Internal);
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_streams_do_not_hold_up_a_stop() {
+    let plan = Plan::new(1);
+    let mut took = Vec::new();
+    // A machine that is busy may be slow once, or twice; a stop that waits for streams is slow every time.
+    while took.len() < 5 {
+        let member = plan.start(0).await;
+        ready(&member).await;
+        let channel = plan.channel(0).await;
+        let mut leases = LeaseClient::new(channel.clone());
+        let granted = leases.lease_grant(pb::LeaseGrantRequest { ttl: 60, id: 0 }).await.expect("a lease").into_inner();
+        let asks = tokio_stream::iter([pb::LeaseKeepAliveRequest { id: granted.id }]);
+        let asks = tokio_stream::StreamExt::chain(asks, tokio_stream::pending());
+        let mut alive = leases.lease_keep_alive(asks).await.expect("a stream").into_inner();
+        alive.message().await.expect("no error").expect("a response");
+        let create = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
+        let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        let requests = tokio_stream::StreamExt::chain(tokio_stream::iter([create]), tokio_stream::pending());
+        let mut watch = WatchClient::new(channel).watch(requests).await.expect("a stream").into_inner();
+        watch.message().await.expect("no error").expect("a response");
+        let begin = std::time::Instant::now();
+        stop(member).await;
+        took.push(begin.elapsed());
+        let end = tokio::time::timeout(PATIENCE, alive.message()).await.expect("in time");
+        assert_eq!(end.expect_err("the stream ends").message(), "etcdserver: server stopped");
+        let end = tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time");
+        assert_eq!(end.expect_err("the stream ends").message(), "etcdserver: server stopped");
+        if took.last() < Some(&Duration::from_millis(900)) {
+            return;
+        }
+    }
+    panic!("each stop took about a second: {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_request_that_a_flag_allows_reaches_every_member() {
+    const LIMIT: usize = 32 << 20;
+    let mut plan = Plan::new(3);
+    plan.more = format!("--max-request-bytes {LIMIT} --election-timeout 3000");
+    let mut members = Vec::new();
+    for member in 0..3 {
+        members.push(plan.start(member).await);
+    }
+    for member in &members {
+        ready(member).await;
+    }
+    let mut channels = Vec::new();
+    for member in 0..3 {
+        channels.push(plan.channel(member).await);
+    }
+    // Through each member, so that it is forwarded at least twice.
+    for (number, channel) in channels.iter().enumerate() {
+        let value = vec![u8::try_from(number).expect("small"); LIMIT - 100];
+        let mut client = KvClient::new(channel.clone());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while let Err(error) = client.put(put("k", value.clone())).await {
+            // A machine that is busy with so many bytes may need another leader.
+            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+            assert!(tokio::time::Instant::now() < deadline, "no answer in time: {error:?}");
+        }
+    }
+    for channel in channels {
+        let request = pb::RangeRequest { keys_only: true, ..get("k") };
+        let response = KvClient::new(channel).range(request).await.expect("a read").into_inner();
+        assert!(response.kvs.first().map(|kv| kv.version) >= Some(3), "{response:?}");
+    }
+    for member in members {
         stop(member).await;
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use detcd_core::types::DiskOp;
 use detcd_core::{DiskAction, DiskError, DiskReply};
@@ -25,6 +26,8 @@ pub type Done = Arc<dyn Fn(DiskOp, Result<DiskReply, DiskError>) + Send + Sync>;
 
 /// More folders than this share the last lane.
 const LANES_MAX: usize = 4;
+/// How often it is looked whether the threads have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 type Issued = (DiskOp, DiskAction);
 
@@ -74,12 +77,29 @@ impl Disk {
 
     /// Performs what was issued and ends the threads.
     pub fn close(self) {
-        let (senders, threads): (Vec<_>, Vec<_>) = self.lanes.into_iter().unzip();
-        drop(senders);
-        for thread in threads {
+        for thread in self.end_lanes() {
             // A lane that panicked has told so on stderr; there is nothing left to do for it.
             let _ = thread.join();
         }
+    }
+
+    /// As [`Disk::close`], but leaves threads alone that take longer than `patience`: a disk may never answer.
+    pub fn close_within(self, patience: Duration) {
+        let host = self.host.clone();
+        let deadline = host.now() + patience;
+        let threads = self.end_lanes();
+        while !threads.iter().all(JoinHandle::is_finished) {
+            if host.now() >= deadline {
+                tracing::warn!("the disk has not answered yet; it is not waited for any longer");
+                return;
+            }
+            host.pause_thread(LOOK_EVERY);
+        }
+    }
+
+    /// Issues nothing more.
+    fn end_lanes(self) -> Vec<JoinHandle<()>> {
+        self.lanes.into_iter().map(|(_sender, thread)| thread).collect()
     }
 }
 

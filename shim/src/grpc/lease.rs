@@ -62,6 +62,9 @@ impl Lease for Services {
                 () = leaderless => {
                     let _ = responses.send(Err(status::to_grpc(api::Status::NoLeader))).await;
                 }
+                () = services.calls.gone() => {
+                    let _ = responses.send(Err(status::to_grpc(api::Status::Stopped))).await;
+                }
                 () = responses.closed() => {}
             }
         });
@@ -74,16 +77,23 @@ type KeepAliveResponses = mpsc::Sender<Result<pb::LeaseKeepAliveResponse, Status
 impl Services {
     /// Answers keepalives one after the other until the client ends the stream, or one fails.
     async fn keep_alive(&self, mut requests: Streaming<pb::LeaseKeepAliveRequest>, responses: &KeepAliveResponses) {
-        while let Ok(Some(request)) = requests.message().await {
-            let result = match self.calls.call(Request::LeaseKeepAlive(request), None).await {
-                Ok(Answer::LeaseKeepAlive(response)) => Ok(response),
-                Ok(other) => unreachable!("a keepalive is answered by a keepalive, not {other:?}"),
-                Err(error) => Err(status::to_grpc(error)),
+        while let Some(request) = requests.message().await.transpose() {
+            let result = match request {
+                Ok(request) => self.keep_one_alive(request).await,
+                Err(why) => Err(status::of_bad_message(why)),
             };
             let failed = result.is_err();
             if responses.send(result).await.is_err() || failed {
                 return;
             }
+        }
+    }
+
+    async fn keep_one_alive(&self, request: pb::LeaseKeepAliveRequest) -> Result<pb::LeaseKeepAliveResponse, Status> {
+        match self.calls.call(Request::LeaseKeepAlive(request), None).await {
+            Ok(Answer::LeaseKeepAlive(response)) => Ok(response),
+            Ok(other) => unreachable!("a keepalive is answered by a keepalive, not {other:?}"),
+            Err(error) => Err(status::to_grpc(error)),
         }
     }
 }

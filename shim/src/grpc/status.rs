@@ -7,6 +7,15 @@ pub fn to_grpc(status: Status) -> tonic::Status {
     tonic::Status::new(code(status.code()), status.message())
 }
 
+/// The status that ends a stream on which a message could not be read: gRPC's own libraries, and so etcd's clients,
+/// call one beyond the receive limit `ResourceExhausted`; tonic says `OutOfRange`.
+pub fn of_bad_message(status: tonic::Status) -> tonic::Status {
+    match status.code() {
+        tonic::Code::OutOfRange => tonic::Status::resource_exhausted(status.message()),
+        _ => status,
+    }
+}
+
 fn code(code: Code) -> tonic::Code {
     match code {
         Code::Cancelled => tonic::Code::Cancelled,

@@ -45,12 +45,12 @@ impl Watch for Services {
         let requests = self.calls.host().spawn(async move {
             let forward = forward(Arc::clone(&services.calls), stream, request.into_inner());
             let leaderless = services.calls.leaderless_for(services.leaderless_max);
-            tokio::select! {
-                () = forward => {}
-                () = leaderless, if wants_leader => {
-                    let _ = end.send(api::Status::NoLeader);
-                }
-            }
+            let why = tokio::select! {
+                why = forward => why,
+                () = leaderless, if wants_leader => status::to_grpc(api::Status::NoLeader),
+            };
+            // A client that is gone already needs no reason.
+            let _ = end.send(why);
         });
         Ok(Response::new(Responses {
             calls: Arc::clone(&self.calls),
@@ -60,7 +60,7 @@ impl Watch for Services {
             owed_bytes: 0,
             ended: Some(ended),
             _requests: requests,
-            _permit: permit,
+            place: Some(permit),
         }))
     }
 }
@@ -69,16 +69,20 @@ fn credit(stream: StreamId, bytes: u64) -> Input {
     Input::Stream { stream, op: StreamOp::Credit(bytes) }
 }
 
-/// Hands the client's requests to the node. A client that has no more to ask may still listen, so this never ends the
-/// stream.
-async fn forward(calls: Arc<Calls>, stream: StreamId, mut requests: Streaming<pb::WatchRequest>) {
+/// Hands the client's requests to the node, until one is none: the reason then ends the stream. A client that has no
+/// more to ask may still listen, so that ends nothing.
+async fn forward(calls: Arc<Calls>, stream: StreamId, mut requests: Streaming<pb::WatchRequest>) -> Status {
     let waiting = Arc::new(Semaphore::new(REQUESTS_WAITING_MAX));
-    while let Ok(Some(request)) = requests.message().await {
+    loop {
+        let request = match requests.message().await {
+            Ok(Some(request)) => request,
+            Ok(None) => std::future::pending().await,
+            Err(why) => return status::of_bad_message(why),
+        };
         let permit = Arc::clone(&waiting).acquire_owned().await.expect("this semaphore is never closed");
         let input = Input::Stream { stream, op: StreamOp::Request(request) };
         calls.put(Item::Input { input, permit: Some(permit) });
     }
-    std::future::pending().await
 }
 
 /// The responses of one watch stream; taken by gRPC as the client's window has room.
@@ -90,9 +94,10 @@ pub struct Responses {
     /// What was taken and not yet given back as credit.
     owed_bytes: u64,
     /// Says why the stream ends before the client wants it to; `None` when it has ended.
-    ended: Option<oneshot::Receiver<api::Status>>,
+    ended: Option<oneshot::Receiver<Status>>,
     _requests: Task,
-    _permit: OwnedSemaphorePermit,
+    /// The stream's place among those that are open; `None` when it was given to the node with the stream's end.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Responses {
@@ -126,21 +131,22 @@ impl Stream for Responses {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(ended) = &mut self.ended else { return Poll::Ready(None) };
         let why = match Pin::new(ended).poll(context) {
-            Poll::Ready(why) => why.unwrap_or(api::Status::Stopped),
+            Poll::Ready(why) => why.unwrap_or_else(|_| status::to_grpc(api::Status::Stopped)),
             Poll::Pending => match self.poll_pushed(context) {
                 Poll::Ready(Ok(response)) => return Poll::Ready(Some(Ok(response))),
-                Poll::Ready(Err(why)) => why,
+                Poll::Ready(Err(why)) => status::to_grpc(why),
                 Poll::Pending => return Poll::Pending,
             },
         };
         self.ended = None;
-        Poll::Ready(Some(Err(status::to_grpc(why))))
+        Poll::Ready(Some(Err(why)))
     }
 }
 
 impl Drop for Responses {
     fn drop(&mut self) {
-        self.calls.put(Input::Stream { stream: self.stream, op: StreamOp::Close });
+        let input = Input::Stream { stream: self.stream, op: StreamOp::Close };
+        self.calls.put(Item::Input { input, permit: self.place.take() });
     }
 }
 

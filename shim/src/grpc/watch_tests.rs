@@ -4,7 +4,7 @@ use super::*;
 use crate::played::Played;
 
 /// A stream as the service makes it, and the node's end of it.
-fn open(played: &Played) -> (Responses, mpsc::UnboundedSender<Pushed>, oneshot::Sender<api::Status>) {
+fn open(played: &Played) -> (Responses, mpsc::UnboundedSender<Pushed>, oneshot::Sender<Status>) {
     let (pushes, pushed) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
     let permit = Arc::clone(&played.calls.streams_free).try_acquire_owned().expect("a free stream");
@@ -16,7 +16,7 @@ fn open(played: &Played) -> (Responses, mpsc::UnboundedSender<Pushed>, oneshot::
         owed_bytes: 0,
         ended: Some(ended),
         _requests: played.calls.host().spawn(std::future::pending()),
-        _permit: permit,
+        place: Some(permit),
     };
     (responses, pushes, end)
 }
@@ -81,9 +81,11 @@ async fn a_client_that_goes_away_closes_the_stream_and_frees_its_place() {
     let free = played.calls.streams_free.available_permits();
     let (responses, _pushes, _end) = open(&played);
     drop(responses);
-    assert_eq!(played.calls.streams_free.available_permits(), free);
     let items = played.take();
     let [Item::Input { input: Input::Stream { stream: StreamId(5), op: StreamOp::Close }, .. }] = &items[..] else {
         panic!("{items:?}");
     };
+    assert_eq!(played.calls.streams_free.available_permits(), free - 1, "the node does not know yet");
+    drop(items);
+    assert_eq!(played.calls.streams_free.available_permits(), free);
 }
