@@ -4,6 +4,7 @@ mod cluster;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use cluster::Cluster;
 use detcd_core::api::{Request, Response, Status};
@@ -83,6 +84,36 @@ fn a_member_that_lags_behind_the_log_gets_a_snapshot_although_messages_are_lost(
     assert!(cluster.marked(behind, "snapshot: installed"));
     assert_eq!(cluster.node(behind).status().state, cluster.node(leader).status().state);
     assert_eq!(value_of(cluster.ask(behind, get("k3"))), Some("v59".to_string()));
+}
+
+#[test]
+fn a_snapshot_is_begun_anew_when_its_sender_lost_patience_before_its_receiver() {
+    let mut cluster = Cluster::new(3, |config| {
+        config.checkpoint_entries = 20;
+        config.catchup_entries = 5;
+        config.checkpoint_chunk_bytes = 200;
+        let ms = if config.node_id.0 == 3 { 5000 } else { 500 };
+        config.election_timeout = Duration::from_millis(ms);
+    });
+    let (leader, behind) = (cluster.leader(), 2);
+    assert_ne!(leader, behind, "it waits longest");
+    cluster.kill(behind);
+    for n in 0..60 {
+        cluster.ask(leader, put(&format!("k{n}"), &format!("v{n}"))).unwrap();
+    }
+    // After four chunks nothing is asked for any more, until the sender begins another attempt.
+    let (chunks, is_cut) = (Cell::new(0), Rc::new(Cell::new(true)));
+    let cut = is_cut.clone();
+    cluster.filter(move |kind| {
+        chunks.set(chunks.get() + usize::from(kind == "snapshot-chunk"));
+        usize::from(!(cut.get() && chunks.get() >= 4 && kind == "snapshot-fetch"))
+    });
+    cluster.open(behind);
+    cluster.run_ms(2500);
+    is_cut.set(false);
+    cluster.run_ms(2000);
+    assert!(cluster.marked(leader, "snapshot: an attempt was ended because its follower was ahead of it"));
+    assert!(cluster.marked(behind, "snapshot: installed"));
 }
 
 #[test]

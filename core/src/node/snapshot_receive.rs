@@ -125,11 +125,12 @@ impl Member {
             return;
         }
         let Stage::Asking { next, loader } = &mut fetch.stage else { return };
+        if chunk.chunk != *next {
+            // An answer that was overtaken, be it good or bad.
+            return;
+        }
         if chunk.gone {
             return self.receiving_abandon();
-        }
-        if chunk.chunk != *next {
-            return;
         }
         if loader.feed(&chunk.data).is_err() {
             out.mark("snapshot: a damaged chunk was refused");

@@ -1,6 +1,7 @@
 //! Sending snapshots: raft-rs announces one, its follower pulls it chunk by chunk. Every attempt ends: the follower
 //! acknowledges it, or the leader reports it as failed; raft-rs would wait for ever otherwise.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -74,14 +75,22 @@ impl Member {
                 attempt.current = next;
                 attempt.next = attempt.chunks.next_chunk(bytes);
             }
-            if chunk != attempt.number {
+            match chunk.cmp(&attempt.number) {
                 // An old request that was overtaken; its sender has what it asks for.
-                return;
+                Ordering::Less => return,
+                Ordering::Equal => {
+                    attempt.until = until;
+                    answer.gone = false;
+                    answer.data = attempt.current.clone();
+                    answer.last = attempt.next.is_none();
+                }
+                // It goes on with an attempt that ended here: both begin anew.
+                Ordering::Greater => {
+                    self.sending.to.remove(&from);
+                    self.consensus.snapshot_sent(from, false);
+                    out.mark("snapshot: an attempt was ended because its follower was ahead of it");
+                }
             }
-            attempt.until = until;
-            answer.gone = false;
-            answer.data = attempt.current.clone();
-            answer.last = attempt.next.is_none();
         }
         self.send_peer(from, Body::SnapshotChunk(answer), out);
     }
