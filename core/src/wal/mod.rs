@@ -72,7 +72,7 @@ use crate::config::NodeConfig;
 use crate::types::{ClusterId, NodeId};
 
 pub use recover::{CutTail, Recovered, Recovery};
-pub use writer::{Progress, WriteId, Writer, WriterStart};
+pub use writer::{Claim, Progress, WriteId, Writer, WriterStart};
 
 /// The directory of the log, relative to the data directory.
 pub const WAL_DIR: &str = "member/wal";

@@ -42,6 +42,18 @@ pub struct Progress {
     pub durable: Option<WriteId>,
 }
 
+/// What room in the log is wanted for, while the disk refuses more. The room that is left then is kept for what matters
+/// most: each kind leaves more of it to those that come after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A client's write that this member proposes as leader.
+    Proposal,
+    /// Entries of a leader who has room.
+    Replication,
+    /// What frees space, or what the cluster cannot go on without.
+    Relief,
+}
+
 /// The end of the log that is written.
 #[derive(Debug)]
 pub struct Writer {
@@ -59,6 +71,8 @@ pub struct Writer {
     /// What opening itself wrote.
     open_id: WriteId,
     writes: VecDeque<Write>,
+    /// The newest sync of the log that is complete.
+    synced: DiskOp,
 
     segments: VecDeque<SegmentName>,
     current: Current,
@@ -187,11 +201,23 @@ impl Writer {
     /// Whether proposals may be accepted: false if the disk refused room for the next segment and the current one
     /// cannot take the reserve any more. Then call [`Writer::retry_allocate`] from time to time.
     pub fn has_room(&self) -> bool {
+        self.has_room_for(0, Claim::Proposal)
+    }
+
+    /// Whether records of so many bytes in all may be appended, beside what is pending. Room is taken before it is
+    /// promised: without a next segment they have to fit into the current one, and leave there what is kept for
+    /// others. The last quarter of the reserve is for votes and marks, which are never refused.
+    pub fn has_room_for(&self, bytes: u64, claim: Claim) -> bool {
         if !self.is_ready() {
             return !self.is_denied_opening();
         }
+        let reserve_bytes = match claim {
+            Claim::Proposal => self.reserve_bytes(),
+            Claim::Replication => self.reserve_bytes() / 2,
+            Claim::Relief => self.reserve_bytes() / 4,
+        };
         let room_bytes = self.current.size_bytes - self.current.offset;
-        !self.next.is_denied() || room_bytes >= self.pending_bytes + self.reserve_bytes()
+        !self.next.lacks_room() || room_bytes >= self.pending_bytes + bytes + reserve_bytes
     }
 
     /// What has to fit into the current segment while there is no next one.
@@ -374,6 +400,7 @@ impl Writer {
         match kind {
             OpKind::Stage { .. } => self.on_stage_done(disk),
             OpKind::LogSync => self.on_log_sync(op),
+            OpKind::LogAppend => self.on_log_sync(self.synced),
             OpKind::AllocateNext => self.next.on_allocated(),
             OpKind::NextHeaderSync => self.next.on_header_synced(),
             OpKind::NextRename => self.on_next_renamed(disk),
@@ -381,14 +408,18 @@ impl Writer {
             OpKind::MarkSync => self.on_mark_durable(disk),
             OpKind::UnsyncedMark => self.marks.on_unsynced(),
             // Their syncs count.
-            OpKind::LogAppend | OpKind::NextHeader => {}
+            OpKind::NextHeader => {}
             OpKind::MarkAppend | OpKind::Release => self.on_stage_done(disk),
         }
     }
 
-    /// A sync covers every write that was issued before it. An older sync may still complete after it.
+    /// A sync covers every write that was issued before it. An older sync may still complete after it, and so may the
+    /// writes themselves: one that is not reported may yet fail, and nothing from it on counts until then.
     fn on_log_sync(&mut self, op: DiskOp) {
-        while self.writes.front().is_some_and(|write| write.sync <= op) {
+        self.synced = self.synced.max(op);
+        let unreported = self.ops.iter().find(|(_, open)| open.kind == OpKind::LogAppend).map(|(append, _)| *append);
+        let counts = |write: &Write| write.sync <= self.synced && unreported.is_none_or(|append| write.sync < append);
+        while self.writes.front().is_some_and(counts) {
             let write = self.writes.pop_front().expect("just seen");
             self.durable_id = write.id;
             self.marks.durable = write.end;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::input::DiskError;
 use crate::log::HardState;
-use crate::wal::WriteId;
+use crate::wal::{Claim, WriteId};
 
 fn state(term: u64, vote: u64, commit: u64) -> HardState {
     HardState { term: Term(term), vote: NodeId(vote), commit: LogIndex(commit) }
@@ -60,10 +60,33 @@ fn a_later_sync_makes_the_earlier_write_durable_and_the_earlier_sync_adds_nothin
     }
     life.issue();
     assert!(is_sync(&life.outstanding[3].2));
-    assert_eq!(life.complete(3).durable, Some(WriteId(2)));
+    assert_eq!(life.complete(0).durable, None);
     assert_eq!(life.complete(1).durable, None);
+    assert_eq!(life.complete(1).durable, Some(WriteId(2)));
     assert_eq!(life.complete(0).durable, None);
+}
+
+#[test]
+fn a_sync_counts_when_no_write_before_it_can_fail_any_more() {
+    let mut life = Life::fresh(&small_config());
+    for index in 1..=2 {
+        life.writer.append(&[entry(1, index, b"x")], None, None);
+        life.writer.flush(&mut life.queue);
+    }
+    life.issue();
+    assert!(is_sync(&life.outstanding[1].2) && is_sync(&life.outstanding[3].2));
+    assert_eq!(life.complete(3).durable, None, "neither write is reported");
+    assert_eq!(life.complete(2).durable, None, "the first one is not");
+    assert_eq!(life.complete(0).durable, Some(WriteId(2)));
     assert_eq!(life.complete(0).durable, None);
+
+    let third = life.writer.append(&[entry(1, 3, b"x")], None, None);
+    life.writer.flush(&mut life.queue);
+    life.writer.append(&[entry(1, 4, b"x")], None, None);
+    life.writer.flush(&mut life.queue);
+    life.issue();
+    assert_eq!(life.complete(3).durable, None);
+    assert_eq!(life.complete(0).durable, Some(third), "its own write is reported, the next one is not");
 }
 
 #[test]
@@ -291,6 +314,10 @@ fn a_full_disk_is_survived() {
     assert!(life.writer.durable() < WriteId(index), "what does not fit is not durable");
     assert!(life.writer.durable() >= durable, "the reserve is still used");
     life.writer.retry_allocate(&mut life.queue);
+    life.issue();
+    assert!(!life.writer.has_room(), "to ask for room is not to have it");
+    life.settle();
+    life.writer.retry_allocate(&mut life.queue);
     life.settle();
     assert!(!life.writer.has_room());
     life.disk.is_full = false;
@@ -299,6 +326,25 @@ fn a_full_disk_is_survived() {
     assert!(life.writer.has_room());
     assert_eq!(life.writer.durable(), WriteId(index));
     assert_eq!(recover(&config, &mut life.disk).unwrap().entries.len() as u64, index);
+}
+
+#[test]
+fn on_a_full_disk_room_is_kept_for_what_matters_most() {
+    let config = small_config();
+    let mut life = Life::fresh(&config);
+    life.disk.is_full = true;
+    let (mut index, mut refused_at) = (0, Vec::new());
+    for claim in [Claim::Proposal, Claim::Replication, Claim::Relief] {
+        while life.writer.has_room_for(60, claim) {
+            index += 1;
+            life.append(&[entry(1, index, &[7; 10])]);
+        }
+        refused_at.push(index);
+    }
+    assert!(refused_at.is_sorted_by(|earlier, later| earlier < later), "{refused_at:?}");
+    let vote = life.writer.append(&[], Some(state(9, 1, 0)), None);
+    life.settle();
+    assert_eq!(life.writer.durable(), vote, "a vote finds room even then");
 }
 
 #[test]

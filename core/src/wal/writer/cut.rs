@@ -19,6 +19,8 @@ use super::{Current, OpKind, WalConfig, Writer};
 pub(super) struct NextSegment {
     size_bytes: u64,
     state: NextState,
+    /// The disk had no room when it was asked last, whether or not it is being asked again.
+    lacks_room: bool,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,11 @@ impl NextSegment {
         matches!(self.state, NextState::Denied)
     }
 
+    /// Whether the disk had no room for it when it was asked last.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.lacks_room
+    }
+
     /// Whether the current segment takes no more writes.
     pub(super) fn is_cutting(&self) -> bool {
         matches!(self.state, NextState::Header { .. } | NextState::Renaming { .. } | NextState::SyncingDir { .. })
@@ -52,10 +59,12 @@ impl NextSegment {
 
     pub(super) fn deny(&mut self) {
         self.state = NextState::Denied;
+        self.lacks_room = true;
     }
 
     pub(super) fn on_allocated(&mut self) {
         self.state = NextState::Ready;
+        self.lacks_room = false;
     }
 
     pub(super) fn on_header_synced(&mut self) {

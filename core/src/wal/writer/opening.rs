@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::disk_queue::DiskQueue;
 use crate::effect::{DiskAction, FileName};
 use crate::log::HardState;
-use crate::types::{LogIndex, Term};
+use crate::types::{DiskOp, LogIndex, Term};
 
 use super::super::marks::{MARKS_FILE_BYTES, Mark, Position, marks_file, marks_temporary_file};
 use super::super::payload::{Payload, header_bytes_max, put_header};
@@ -114,6 +114,7 @@ impl Writer {
             durable_id: WriteId(0),
             open_id: WriteId(0),
             writes: VecDeque::new(),
+            synced: DiskOp(0),
             segments: start.segments.into(),
             current: Current { size_bytes: start.tail.size_bytes, offset: start.tail.offset, crc: start.tail.crc },
             next: NextSegment::default(),
