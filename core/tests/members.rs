@@ -224,6 +224,83 @@ fn a_leader_hands_on_when_one_write_takes_too_long_although_an_older_one_is_done
     assert!(cluster.marked(leader, "leader: handed on because its disk could not write"));
 }
 
+/// Puts until the leader has no room, which every disk denies that is full; the number of puts.
+fn fill(cluster: &mut Cluster, leader: usize) -> usize {
+    for n in 0..400 {
+        match cluster.ask(leader, put(&format!("k{n}"), &"v".repeat(1000))) {
+            Ok(_) => {}
+            Err(Status::NoSpace) => return n,
+            Err(status) => panic!("{status:?}"),
+        }
+    }
+    panic!("it never gets full");
+}
+
+fn delete(key: &str) -> Request {
+    let key = key.to_string().into();
+    Request::DeleteRange(pb::DeleteRangeRequest { key, ..Default::default() })
+}
+
+/// Asks the leader, whoever that is, until it has time: leadership is handed on without room.
+fn ask_leader(cluster: &mut Cluster, request: &Request) -> Result<Response, Status> {
+    for _ in 0..100 {
+        let leader = cluster.leader();
+        match cluster.ask(leader, request.clone()) {
+            Err(Status::TooManyRequests | Status::Timeout) => {}
+            answer => return answer,
+        }
+    }
+    panic!("nobody leads for long enough");
+}
+
+#[test]
+fn members_without_room_refuse_writes_and_go_on_reading_and_deleting() {
+    for size in [1, 3] {
+        let mut cluster = Cluster::new(size, |_| {});
+        let leader = cluster.leader();
+        cluster.full = vec![true; size];
+        let count = fill(&mut cluster, leader);
+        assert!(count > 60, "{count}");
+        cluster.run_ms(5000);
+        for n in 0..20 {
+            let deleted = ask_leader(&mut cluster, &delete(&format!("k{n}")));
+            assert!(matches!(&deleted, Ok(Response::DeleteRange(done)) if done.deleted == 1), "{deleted:?}");
+        }
+        assert_eq!(ask_leader(&mut cluster, &put("k", "v")), Err(Status::NoSpace));
+        assert_eq!(value_of(ask_leader(&mut cluster, &get("k19"))), None);
+        assert_eq!(value_of(ask_leader(&mut cluster, &get("k20"))).map(|value| value.len()), Some(1000));
+        let revision = i64::try_from(count).unwrap();
+        let compact = Request::Compact(pb::CompactionRequest { revision, physical: false });
+        assert!(matches!(ask_leader(&mut cluster, &compact), Ok(Response::Compact(_))));
+        cluster.full = vec![false; size];
+        cluster.run_ms(1000);
+        assert!(matches!(ask_leader(&mut cluster, &put("k", "v")), Ok(Response::Put(_))));
+        assert!(cluster.halted.iter().all(Option::is_none));
+    }
+}
+
+#[test]
+fn a_follower_without_room_drops_entries_and_still_follows() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let behind = (leader + 1) % 3;
+    cluster.full[behind] = true;
+    for n in 0..200 {
+        cluster.ask(leader, put(&format!("k{n}"), &"v".repeat(1000))).unwrap();
+    }
+    assert!(cluster.marked(behind, "peer: entries were dropped without room for them"));
+    let (led, last) = (cluster.node(leader).status(), cluster.node(behind).status().last);
+    assert!(last < led.last);
+    for _ in 0..5000 {
+        cluster.run_ms(1);
+        let status = cluster.node(behind).status();
+        assert_eq!((status.role, status.leader, status.term), (Role::Follower, led.leader, led.term));
+    }
+    cluster.full[behind] = false;
+    cluster.run_ms(1000);
+    assert_eq!(cluster.node(behind).status().applied, cluster.node(leader).status().applied);
+}
+
 #[test]
 fn a_call_without_a_quorum_times_out_with_an_unknown_outcome() {
     let mut cluster = Cluster::new(3, |_| {});

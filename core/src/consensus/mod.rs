@@ -4,6 +4,7 @@
 //! in between) is honoured here and is invisible outside: the node sees [`Batch`]es of entries to write and entries to
 //! apply, and messages that may leave now.
 
+mod carried;
 mod convert;
 mod election;
 mod log_cache;
@@ -18,6 +19,7 @@ use prost_raft::Message as _;
 use raft::eraftpb::{self, MessageType};
 use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
+pub(crate) use self::carried::{Carried, carried};
 use self::election::ElectionDraws;
 use self::log_cache::LogCache;
 use self::outbox::{InFlight, Outbox};

@@ -10,7 +10,7 @@ use crate::input::{DiskError, DiskReply};
 use crate::log::SnapshotMeta;
 use crate::snapshot::{SnapshotWriter, checkpoint_name};
 use crate::types::{DiskOp, LogIndex};
-use crate::wal::WriteId;
+use crate::wal::{Claim, WriteId};
 
 /// This member's checkpoints.
 pub(super) struct Checkpoints {
@@ -64,7 +64,8 @@ impl Member {
         let idle = !self.checkpoints.is_busy() && self.receiving.is_idle() && self.stopping.is_none();
         let long = since >= self.config.checkpoint_entries.max(1);
         let large = since > 0 && self.consensus.log_bytes() >= self.config.log_bytes_max;
-        idle && (long || large) && self.writer.has_room()
+        // Also without room for proposals: it may be small, and lets go of the log before it.
+        idle && (long || large) && self.writer.has_room_for(0, Claim::Relief)
     }
 
     /// A disk operation that was not the log's ended.

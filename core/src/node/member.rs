@@ -9,6 +9,7 @@ use super::checkpoint::Checkpoints;
 use super::forward::ForwardedLeaseOps;
 use super::proposals::{Judged, Place, Proposals};
 use super::reads::Reads;
+use super::room::room_of;
 use super::snapshot_receive::Receiving;
 use super::snapshot_send::Sending;
 use super::status::{NodeStatus, Phase, Role, Wakeup};
@@ -79,6 +80,8 @@ pub(super) struct Member {
 
     pub(super) calls: Calls,
     pub(super) proposals: Proposals,
+    /// What was proposed and is not handed to the log yet, in bytes.
+    pub(super) proposed_bytes: u64,
     pub(super) judged: Judged,
     pub(super) reads: Reads,
     pub(super) forwarded_lease_ops: ForwardedLeaseOps,
@@ -99,6 +102,8 @@ pub(super) struct Member {
     pub(super) standing: (Role, Term, NodeId),
     /// When the writes were handed to the log that are not durable yet, oldest first.
     pub(super) writes: WritesInFlight,
+    /// When it handed leadership on last, because its disk could not write.
+    pub(super) handed_on_at: Option<Instant>,
     pub(super) over: Option<Over>,
 }
 
@@ -121,6 +126,7 @@ impl Member {
             unapplied: VecDeque::new(),
             calls: Calls::default(),
             proposals: Proposals::default(),
+            proposed_bytes: 0,
             judged: Judged::default(),
             reads: Reads::default(),
             forwarded_lease_ops: ForwardedLeaseOps::default(),
@@ -137,6 +143,7 @@ impl Member {
             ticks: 0,
             standing: (Role::Follower, Term(0), NodeId(0)),
             writes: WritesInFlight::default(),
+            handed_on_at: None,
             over: None,
             config,
         };
@@ -275,7 +282,8 @@ impl Member {
 
     /// Appends to the log, if this member leads and the disk has room.
     pub(super) fn try_propose(&mut self, data: bytes::Bytes) -> Result<(), Unproposed> {
-        if !self.writer.has_room() {
+        let entry_bytes = room_of(data.len());
+        if !self.has_room_to_propose(&data, entry_bytes) {
             return Err(Unproposed::NoSpace);
         }
         let lag = self.consensus.commit().0 - self.view.applied().0;
@@ -285,7 +293,9 @@ impl Member {
         self.consensus.propose(data).map_err(|refusal| match refusal {
             Refusal::NotLeader => Unproposed::NotLeader,
             Refusal::Busy => Unproposed::Busy,
-        })
+        })?;
+        self.proposed_bytes += entry_bytes;
+        Ok(())
     }
 
     // ---- inputs ----
@@ -305,9 +315,13 @@ impl Member {
     }
 
     fn raft_message(&mut self, from: NodeId, bytes: bytes::Bytes, out: &mut Outputs) {
-        if !self.writer.has_room() || self.receiving.is_loaded() {
-            // Taking entries would promise room that is not there; silence costs the leader a retry.
-            // And a loaded snapshot waits for the log to be quiet.
+        if self.receiving.is_loaded() {
+            // A loaded snapshot waits for the log to be quiet.
+            return;
+        }
+        if !self.writer.has_room() && !self.has_room_to_receive(&bytes) {
+            // Taking it would promise room that is not there; silence costs the leader a retry.
+            out.mark("peer: entries were dropped without room for them");
             return;
         }
         match self.consensus.receive(from, &bytes) {
@@ -437,11 +451,12 @@ impl Member {
     /// A leader whose disk stalls, or has no room, hands leadership on: others can acknowledge writes, it cannot.
     fn hand_on_when_stalled(&mut self, out: &mut Outputs) {
         let stalled = self.writes.oldest().is_some_and(|since| self.now - since > self.config.election_timeout);
-        if (stalled || !self.writer.has_room())
+        if (stalled || self.is_to_hand_on_without_room())
             && self.consensus.is_leader()
             && let Some(successor) = self.consensus.best_successor()
         {
             self.consensus.transfer(successor);
+            self.handed_on_at = Some(self.now);
             out.mark("leader: handed on because its disk could not write");
         }
     }
@@ -473,6 +488,7 @@ impl Member {
 
     fn drain_consensus(&mut self, out: &mut Outputs) {
         let offered = self.install_when_quiet();
+        self.proposed_bytes = 0;
         while let Some(mut batch) = self.consensus.next_batch() {
             // What stands in the batch was done in the role that the member has now.
             self.note_standing(out);

@@ -10,6 +10,7 @@ mod member;
 mod opening;
 mod proposals;
 mod reads;
+mod room;
 mod snapshot_receive;
 mod snapshot_send;
 mod status;

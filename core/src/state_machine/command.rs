@@ -93,6 +93,29 @@ impl Command {
             EntryKind::ConfChangeV2 => Err(unreadable("members change by simple conf changes only")),
         }
     }
+
+    /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about the members.
+    pub fn adds_no_data(&self) -> bool {
+        match self {
+            Command::Empty | Command::ConfChange(_) => true,
+            Command::Request(request) => {
+                request.delete_range.is_some()
+                    || request.compaction.is_some()
+                    || request.lease_revoke.is_some()
+                    || request.txn.as_ref().is_some_and(|txn| !puts(txn))
+            }
+        }
+    }
+}
+
+/// Whether a transaction may put something, on either branch. Its nesting was checked when it was proposed.
+fn puts(txn: &pb::TxnRequest) -> bool {
+    use pb::request_op::Request;
+    txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
+        Some(Request::RequestPut(_)) => true,
+        Some(Request::RequestTxn(nested)) => puts(nested),
+        Some(Request::RequestRange(_) | Request::RequestDeleteRange(_)) | None => false,
+    })
 }
 
 const CHANGE_ADD_VOTER: i32 = 0;

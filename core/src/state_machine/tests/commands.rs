@@ -89,3 +89,26 @@ fn bootstrap_entries_have_etcds_encoding() {
     // id, type and node are written even when they are zero.
     assert_eq!(entries[0].data[..6], [0x08, 0, 0x10, 0, 0x18, 1]);
 }
+
+#[test]
+fn what_adds_no_data_is_told_from_what_puts_anywhere() {
+    use pb::request_op::Request;
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let deleting = || op(Request::RequestDeleteRange(delete("a", "")));
+    let txn = |success, failure| pb::TxnRequest { success, failure, ..Default::default() };
+    let of_txn = |txn| Command::Request(pb::InternalRaftRequest { txn: Some(txn), ..Default::default() });
+    let adds_nothing = [
+        Command::Empty,
+        Command::Request(pb::InternalRaftRequest { delete_range: Some(delete("a", "")), ..Default::default() }),
+        of_txn(txn(vec![deleting()], vec![op(Request::RequestTxn(txn(vec![deleting()], vec![])))])),
+    ];
+    let putting = || op(Request::RequestPut(put("a", "1")));
+    let adds = [
+        Command::Request(pb::InternalRaftRequest::default()),
+        Command::Request(pb::InternalRaftRequest { put: Some(put("a", "1")), ..Default::default() }),
+        of_txn(txn(vec![deleting()], vec![putting()])),
+        of_txn(txn(vec![op(Request::RequestTxn(txn(vec![], vec![putting()])))], vec![])),
+    ];
+    assert!(adds_nothing.iter().all(Command::adds_no_data));
+    assert!(!adds.iter().any(Command::adds_no_data));
+}
