@@ -18,6 +18,8 @@ const REVOKES_PER_WINDOW_MAX: usize = 1000;
 const REVOKES_PER_BATCH_MAX: usize = 500;
 /// The span over which revokes are counted.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
+/// At most this many leases are taken into the clock, or let go, at once.
+const LEASES_PER_SLICE: usize = 1000;
 /// A proposed revoke that was not applied for this long is proposed again (contract, section 1.3).
 const RETRY_AFTER: Duration = Duration::from_secs(3);
 
@@ -69,11 +71,32 @@ pub struct LeaseClock {
     /// Added to every lease at the start of a leadership.
     extension: Duration,
     leading: bool,
+    /// When the leadership began and how far its leases are taken in, until all are.
+    adopting: Option<Adopting>,
     leases: BTreeMap<LeaseId, Lease>,
     /// Every lease at its `due`.
     due: BTreeSet<(Instant, LeaseId)>,
     /// When revokes were proposed within the last [`RATE_WINDOW`], and how many.
     proposed: VecDeque<(Instant, usize)>,
+    /// The deadlines of leaderships that are over, on their way out.
+    over: Vec<Past>,
+}
+
+/// What a leadership that is over leaves behind.
+#[derive(Debug)]
+struct Past {
+    leases: BTreeMap<LeaseId, Lease>,
+    due: BTreeSet<(Instant, LeaseId)>,
+}
+
+/// The beginning of a leadership, whose leases are taken in slice by slice. One that is not taken in yet only lives
+/// longer.
+#[derive(Clone, Copy, Debug)]
+struct Adopting {
+    /// When the leadership began.
+    since: Instant,
+    /// The last lease that was taken in.
+    after: Option<LeaseId>,
 }
 
 impl LeaseClock {
@@ -87,21 +110,62 @@ impl LeaseClock {
 
     /// Starts a leadership at `now`: every lease gets its full time, in seconds, and the extension.
     ///
-    /// `leases` are all leases of the applied state. Those granted by entries that are applied later are told by
-    /// [`LeaseClock::granted`].
-    pub fn lead(&mut self, now: Instant, leases: impl Iterator<Item = (LeaseId, i64)>) {
+    /// The leases of the applied state are told by [`LeaseClock::adopt_some`], those granted by entries that are
+    /// applied later by [`LeaseClock::granted`].
+    pub fn lead(&mut self, now: Instant) {
         self.step_down();
         self.leading = true;
-        for (id, ttl_s) in leases {
-            self.set(id, ttl_s, deadline(now, ttl_s) + self.extension);
-        }
+        self.adopting = Some(Adopting { since: now, after: None });
     }
 
     /// Ends a leadership: no deadline counts any more, nothing expires, and nothing is renewed.
     pub fn step_down(&mut self) {
         self.leading = false;
-        self.leases.clear();
-        self.due.clear();
+        self.adopting = None;
+        let past = Past { leases: std::mem::take(&mut self.leases), due: std::mem::take(&mut self.due) };
+        if !past.leases.is_empty() {
+            self.over.push(past);
+        }
+    }
+
+    /// Whether leases are still to be taken in or let go: then call [`LeaseClock::adopt_some`] and
+    /// [`LeaseClock::let_go_some`] again soon.
+    pub fn has_work(&self) -> bool {
+        self.adopting.is_some() || !self.over.is_empty()
+    }
+
+    /// Takes in a slice of the leases that there were when the leadership began, if some are missing.
+    ///
+    /// `after` gives all leases of the applied state behind the one named, in order, with their times in seconds.
+    pub fn adopt_some<I: Iterator<Item = (LeaseId, i64)>>(&mut self, after: impl FnOnce(Option<LeaseId>) -> I) {
+        let Some(adopting) = self.adopting else { return };
+        let (mut last, mut count) = (None, 0);
+        for (id, ttl_s) in after(adopting.after).take(LEASES_PER_SLICE) {
+            self.adopt(id, ttl_s);
+            (last, count) = (Some(id), count + 1);
+        }
+        self.adopting = (count == LEASES_PER_SLICE).then_some(Adopting { after: last, ..adopting });
+    }
+
+    /// Takes in one lease of the applied state ahead of its turn, as somebody asks for it.
+    pub fn adopt(&mut self, id: LeaseId, ttl_s: i64) {
+        if let Some(Adopting { since, .. }) = self.adopting
+            && !self.leases.contains_key(&id)
+        {
+            self.set(id, ttl_s, deadline(since, ttl_s) + self.extension);
+        }
+    }
+
+    /// Lets a slice of what former leaderships left behind go.
+    pub fn let_go_some(&mut self) {
+        let Some(Past { leases, due }) = self.over.last_mut() else { return };
+        for _ in 0..LEASES_PER_SLICE {
+            leases.pop_first();
+            due.pop_first();
+        }
+        if leases.is_empty() && due.is_empty() {
+            self.over.pop();
+        }
     }
 
     /// A grant of `ttl_s` seconds was applied at `now`. Nothing happens on a member that does not lead.

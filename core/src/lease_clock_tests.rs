@@ -1,5 +1,7 @@
 //! Contract, section 1.3.
 
+use std::ops::Bound;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -10,9 +12,25 @@ fn at_s(seconds: u64) -> Instant {
     Instant::from_millis(seconds * 1000)
 }
 
+/// Leads, and takes in all of few leases at once.
+fn lead(clock: &mut LeaseClock, now: Instant, leases: impl Iterator<Item = (LeaseId, i64)>) {
+    clock.lead(now);
+    clock.adopt_some(|after| {
+        assert_eq!(after, None);
+        leases
+    });
+}
+
 fn leading(leases: &[(i64, i64)]) -> LeaseClock {
     let mut clock = LeaseClock::new(Duration::ZERO);
-    clock.lead(at_s(0), leases.iter().map(|&(id, ttl_s)| (LeaseId(id), ttl_s)));
+    let leases: BTreeMap<LeaseId, i64> = leases.iter().map(|&(id, ttl_s)| (LeaseId(id), ttl_s)).collect();
+    clock.lead(at_s(0));
+    while clock.has_work() {
+        clock.adopt_some(|after| {
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            leases.range((start, Bound::Unbounded)).map(|(id, ttl_s)| (*id, *ttl_s))
+        });
+    }
     clock
 }
 
@@ -39,10 +57,10 @@ fn leases_end_in_the_order_of_deadline_and_then_of_id() {
 #[test]
 fn a_new_leader_gives_every_lease_its_full_time_and_the_extension() {
     let mut clock = LeaseClock::new(Duration::from_secs(1));
-    clock.lead(at_s(100), [(LeaseId(1), 5)].into_iter());
+    lead(&mut clock, at_s(100), [(LeaseId(1), 5)].into_iter());
     assert!(expired(&mut clock, at_s(105)).is_empty());
     assert_eq!(expired(&mut clock, at_s(106)), [1]);
-    clock.lead(at_s(110), [(LeaseId(1), 5)].into_iter());
+    lead(&mut clock, at_s(110), [(LeaseId(1), 5)].into_iter());
     assert!(expired(&mut clock, at_s(115)).is_empty());
     assert_eq!(clock.remaining(LeaseId(1), at_s(110)), Remaining::Seconds(6));
 }
@@ -119,7 +137,7 @@ fn the_time_left_is_cut_off_to_whole_seconds_towards_zero() {
 fn the_longest_lease_of_a_late_clock_saturates() {
     let mut clock = LeaseClock::new(Duration::from_secs(1));
     let late = Instant::from_nanos(u64::MAX - 5);
-    clock.lead(late, [(LeaseId(i64::MIN), TTL_MAX_S)].into_iter());
+    lead(&mut clock, late, [(LeaseId(i64::MIN), TTL_MAX_S)].into_iter());
     assert_eq!(clock.next_wakeup(), Some(Instant::NEVER));
     assert!(expired(&mut clock, late).is_empty());
     assert_eq!(clock.renew(LeaseId(i64::MIN), late), Renewal::Renewed { ttl_s: TTL_MAX_S });
@@ -209,7 +227,7 @@ proptest! {
                 }
                 Op::Lead => {
                     leads = true;
-                    clock.lead(now, promised.iter().map(|(id, (ttl_s, _))| (LeaseId(*id), *ttl_s)));
+                    lead(&mut clock, now, promised.iter().map(|(id, (ttl_s, _))| (LeaseId(*id), *ttl_s)));
                     for (ttl_s, until) in promised.values_mut() {
                         *until = deadline(now, *ttl_s);
                     }
@@ -236,4 +254,36 @@ fn a_revoke_that_could_not_be_proposed_comes_again_when_asked_for_and_the_lease_
     clock.gone(LeaseId(7));
     clock.not_proposed(LeaseId(7), at_s(7));
     assert_eq!(clock.next_wakeup(), None, "a lease that is gone stays gone");
+}
+
+#[test]
+fn a_leadership_takes_its_leases_in_by_slices_and_knows_those_that_are_asked_for() {
+    let mut clock = LeaseClock::new(Duration::from_secs(1));
+    let last = 2 * LEASES_PER_SLICE as i64 + 1;
+    let leases = |after: Option<LeaseId>| (after.map_or(1, |id| id.0 + 1)..=last).map(|id| (LeaseId(id), 5));
+    clock.lead(at_s(10));
+    clock.adopt_some(leases);
+    assert_eq!(clock.leases.len(), LEASES_PER_SLICE);
+    assert_eq!(clock.renew(LeaseId(last), at_s(11)), Renewal::Unknown);
+    clock.adopt(LeaseId(last), 5);
+    assert_eq!(clock.remaining(LeaseId(last), at_s(11)), Remaining::Seconds(5), "counted from the beginning");
+    assert_eq!(clock.renew(LeaseId(last), at_s(12)), Renewal::Renewed { ttl_s: 5 });
+    clock.granted(LeaseId(last - 1), 100, at_s(12));
+    clock.adopt_some(leases);
+    assert!(clock.has_work());
+    clock.adopt_some(leases);
+    assert!(!clock.has_work());
+    assert_eq!(clock.leases.len(), last as usize);
+    assert_eq!(clock.remaining(LeaseId(last), at_s(12)), Remaining::Seconds(5), "what was renewed stays renewed");
+    assert_eq!(clock.remaining(LeaseId(last - 1), at_s(12)), Remaining::Seconds(100), "and what was granted since");
+    assert_eq!(clock.remaining(LeaseId(last - 2), at_s(12)), Remaining::Seconds(4));
+
+    clock.step_down();
+    assert_eq!(clock.remaining(LeaseId(1), at_s(12)), Remaining::NotLeading);
+    let mut slices = 0;
+    while clock.has_work() {
+        clock.let_go_some();
+        slices += 1;
+    }
+    assert_eq!(slices, 3);
 }

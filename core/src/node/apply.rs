@@ -216,6 +216,7 @@ impl Member {
         if !self.calls.wants(call) {
             return;
         }
+        self.adopt_lease(op.lease());
         match op {
             LeaseOp::KeepAlive(id) => match self.leases.renew(id, self.now) {
                 Renewal::Renewed { ttl_s } => self.lease_replies.push((call, id, ttl_s)),
@@ -247,6 +248,7 @@ impl Member {
         out: &mut Outputs,
     ) {
         let id = op.lease();
+        self.adopt_lease(id);
         let mut state = pb::LeaseState { read_index: self.applied().0, ..Default::default() };
         match op {
             LeaseOp::KeepAlive(_) => match self.leases.renew(id, self.now) {
@@ -265,6 +267,13 @@ impl Member {
             },
         }
         self.answer_peer(peer, boot, sequence, pb::forward_reply::What::Lease(state), out);
+    }
+
+    /// The clock knows the lease, if there is one, however far it is with taking leases in.
+    fn adopt_lease(&mut self, id: LeaseId) {
+        if let Some(ttl_s) = self.view.lease_ttl_s(id) {
+            self.leases.adopt(id, ttl_s);
+        }
     }
 
     /// Proposes to revoke what the leader's clock says has ended.

@@ -5,7 +5,7 @@
 
 use super::checkpoint_file::{CheckpointFile, FileProgress};
 use super::member::Member;
-use crate::effect::{DiskAction, Outputs};
+use crate::effect::{DiskAction, Effect, Garbage, Outputs};
 use crate::input::{DiskError, DiskReply};
 use crate::log::SnapshotMeta;
 use crate::snapshot::{SnapshotWriter, checkpoint_name};
@@ -76,11 +76,12 @@ impl Member {
                 Ok(FileProgress::Busy | FileProgress::Wrote) => return,
                 Ok(FileProgress::NoSpace) => {
                     out.mark("checkpoint: given up without room");
-                    return self.checkpoint_abandon();
+                    return self.checkpoint_abandon(out);
                 }
                 Ok(FileProgress::Complete) => {
-                    let meta = self.checkpoints.writing.take().expect("looked at").meta;
-                    return self.checkpoint_mark(meta);
+                    let written = self.checkpoints.writing.take().expect("looked at");
+                    out.effects.push(Effect::Discard(Garbage(written.chunks.into_view())));
+                    return self.checkpoint_mark(written.meta);
                 }
                 Err(reason) => return self.halt(reason),
             }
@@ -89,9 +90,10 @@ impl Member {
     }
 
     /// Gives the checkpoint under way up; another is due when as much again was applied.
-    pub(super) fn checkpoint_abandon(&mut self) {
+    pub(super) fn checkpoint_abandon(&mut self, out: &mut Outputs) {
         if let Some(writing) = self.checkpoints.writing.take() {
             writing.file.abandon(&mut self.disk);
+            out.effects.push(Effect::Discard(Garbage(writing.chunks.into_view())));
             self.checkpoints.newest_index = self.applied();
         }
     }
@@ -103,8 +105,8 @@ impl Member {
     }
 
     /// A snapshot was installed; its mark is on its way to the log.
-    pub(super) fn checkpoint_replaced(&mut self, write: WriteId, meta: SnapshotMeta) {
-        self.checkpoint_abandon();
+    pub(super) fn checkpoint_replaced(&mut self, write: WriteId, meta: SnapshotMeta, out: &mut Outputs) {
+        self.checkpoint_abandon(out);
         if let Some((_, older)) = self.checkpoints.marking.take() {
             self.disk.issue(DiskAction::Remove { file: checkpoint_name(older.term, older.index).into() });
         }

@@ -240,6 +240,9 @@ impl Member {
         if self.watches.has_work() {
             return Wakeup { at: now, why: "events to deliver" };
         }
+        if self.leases.has_work() {
+            return Wakeup { at: now, why: "leases of a leadership" };
+        }
         let never = |at: Option<Instant>| at.unwrap_or(Instant::NEVER);
         Wakeup { at: self.next_tick, why: "raft tick" }
             .or(never(self.calls.next_deadline()), "deadline of a call")
@@ -415,7 +418,7 @@ impl Member {
                 self.writer.retry_allocate(&mut self.disk);
             }
             self.write_mark_sometimes();
-            self.sending_tick();
+            self.sending_tick(out);
             self.forget_unwanted();
             self.publish_attributes(out);
         }
@@ -477,6 +480,8 @@ impl Member {
                 break;
             }
         }
+        self.leases.adopt_some(|after| self.view.leases_after(after));
+        self.leases.let_go_some();
         let header = self.header();
         self.watches.pump(&self.view, &header, self.now, out);
         self.checkpoint_step(out);
@@ -499,7 +504,7 @@ impl Member {
             // Observers hear of a new role before they hear what is appended in it.
             self.note_standing(out);
             self.write(&mut batch, None, out);
-            self.take_outgoing();
+            self.take_outgoing(out);
             for (round, index) in std::mem::take(&mut batch.reads) {
                 self.reads.confirm(round, index);
             }
@@ -545,12 +550,11 @@ impl Member {
         if before == Role::Leader && (role != Role::Leader || leads_anew) {
             self.leases.step_down();
             self.reads.step_down();
-            self.sending.forget_all();
+            self.sending.forget_all(out);
         }
         if leads_anew {
             self.judged.begin(term);
-            let ttl_s = |id| self.view.lease(id).expect("listed").ttl_s;
-            self.leases.lead(self.now, self.view.leases().map(|id| (id, ttl_s(id))));
+            self.leases.lead(self.now);
         }
     }
 
@@ -579,9 +583,9 @@ impl Member {
     }
 
     /// Takes the messages that may leave. A snapshot among them is one of the state as it stands now.
-    fn take_outgoing(&mut self) {
+    fn take_outgoing(&mut self, out: &mut Outputs) {
         for message in self.consensus.take_outgoing() {
-            let leaves = message.snapshot.as_ref().is_none_or(|meta| self.snapshot_leaves(message.to, meta));
+            let leaves = message.snapshot.as_ref().is_none_or(|meta| self.snapshot_leaves(message.to, meta, out));
             if leaves {
                 self.outgoing.push(message);
             }
@@ -589,7 +593,7 @@ impl Member {
     }
 
     fn send_outgoing(&mut self, out: &mut Outputs) {
-        self.take_outgoing();
+        self.take_outgoing(out);
         for message in std::mem::take(&mut self.outgoing) {
             let body = Body::Raft(message.bytes);
             let frame = peer::encode(self.config.cluster_id, self.config.node_id, message.to, body);

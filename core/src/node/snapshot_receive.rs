@@ -49,6 +49,17 @@ enum Stage {
     Loaded(Box<StateMachine>),
 }
 
+impl Stage {
+    /// Drops what was loaded, where time allows: it may be a whole state.
+    fn discard(self, out: &mut Outputs) {
+        let loaded = match &self {
+            Stage::Asking { loader, .. } | Stage::Writing { loader, .. } => loader.partial(),
+            Stage::Finishing(state) | Stage::Loaded(state) => Some(state.view()),
+        };
+        out.effects.extend(loaded.map(|loaded| Effect::Discard(Garbage(loaded))));
+    }
+}
+
 impl Receiving {
     /// Whether nothing is on its way.
     pub(super) fn is_idle(&self) -> bool {
@@ -85,9 +96,9 @@ impl Member {
             if !matches!(fetch.stage, Stage::Asking { .. }) {
                 return;
             }
-            self.receiving_abandon();
+            self.receiving_abandon(out);
         }
-        self.checkpoint_abandon();
+        self.checkpoint_abandon(out);
         let file = CheckpointFile::new(&meta);
         let stage = Stage::Asking { next: 0, loader: Box::new(SnapshotLoader::new()) };
         let (ask_again_at, give_up_at) = (self.now, self.now + self.patience());
@@ -105,7 +116,7 @@ impl Member {
         let Some(fetch) = &mut self.receiving.fetch else { return };
         let Stage::Asking { next, .. } = &fetch.stage else { return };
         if fetch.give_up_at <= self.now {
-            return self.receiving_abandon();
+            return self.receiving_abandon(out);
         }
         if fetch.ask_again_at > self.now {
             return;
@@ -130,11 +141,11 @@ impl Member {
             return;
         }
         if chunk.gone {
-            return self.receiving_abandon();
+            return self.receiving_abandon(out);
         }
         if loader.feed(&chunk.data).is_err() {
             out.mark("snapshot: a damaged chunk was refused");
-            return self.receiving_abandon();
+            return self.receiving_abandon(out);
         }
         let (next, loader) = (*next + 1, std::mem::take(loader));
         fetch.stage = Stage::Writing { next, loader, last: chunk.last };
@@ -149,7 +160,7 @@ impl Member {
             Ok(FileProgress::NotOurs | FileProgress::Busy) => {}
             Ok(FileProgress::Wrote) => self.chunk_written(out),
             Ok(FileProgress::Complete) => self.received_file_complete(),
-            Ok(FileProgress::NoSpace) => self.receiving_abandon(),
+            Ok(FileProgress::NoSpace) => self.receiving_abandon(out),
             Err(reason) => self.halt(reason),
         }
     }
@@ -165,6 +176,7 @@ impl Member {
             fetch.ask_again_at = self.now;
             return self.receiving_wakeup(out);
         }
+        let loaded = loader.partial();
         match loader.finish() {
             Ok((meta, state)) if meta == fetch.meta => {
                 fetch.stage = Stage::Finishing(Box::new(state));
@@ -172,7 +184,8 @@ impl Member {
             }
             Ok(_) | Err(_) => {
                 out.mark("snapshot: a damaged one was refused");
-                self.receiving_abandon();
+                out.effects.extend(loaded.map(|loaded| Effect::Discard(Garbage(loaded))));
+                self.receiving_abandon(out);
             }
         }
     }
@@ -186,9 +199,10 @@ impl Member {
         fetch.stage = Stage::Loaded(state);
     }
 
-    fn receiving_abandon(&mut self) {
+    fn receiving_abandon(&mut self, out: &mut Outputs) {
         if let Some(fetch) = self.receiving.fetch.take() {
             fetch.file.abandon(&mut self.disk);
+            fetch.stage.discard(out);
         }
     }
 
@@ -207,6 +221,7 @@ impl Member {
         if let Some(fetch) = self.receiving.fetch.take() {
             let name = checkpoint_name(fetch.meta.term, fetch.meta.index);
             self.disk.issue(DiskAction::Remove { file: name.into() });
+            fetch.stage.discard(out);
             out.mark("snapshot: fetched and not needed any more");
         }
     }
@@ -231,7 +246,7 @@ impl Member {
         let write = self.writer.append(&[], hard_state, Some(meta.clone()));
         self.writes.begin(write, self.now);
         self.receiving.installing = Some((write, hard_state));
-        self.checkpoint_replaced(write, meta);
+        self.checkpoint_replaced(write, meta, out);
         self.consensus.wrote(batch, Some(write));
         let header = self.header();
         self.watches.applied(&self.view, &header, self.now, out);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::member::Member;
-use crate::effect::Outputs;
+use crate::effect::{Effect, Garbage, Outputs};
 use crate::log::SnapshotMeta;
 use crate::peer::Body;
 use crate::proto::detcdpeer as pb;
@@ -35,17 +35,30 @@ struct Attempt {
     until: Instant,
 }
 
+impl Attempt {
+    /// Drops the state that it was about, where time allows.
+    fn discard(self, out: &mut Outputs) {
+        out.effects.push(Effect::Discard(Garbage(self.chunks.into_view())));
+    }
+}
+
 impl Sending {
     /// This member does not lead any more.
-    pub(super) fn forget_all(&mut self) {
-        self.to.clear();
+    pub(super) fn forget_all(&mut self, out: &mut Outputs) {
+        std::mem::take(&mut self.to).into_values().for_each(|attempt| attempt.discard(out));
+    }
+
+    fn forget(&mut self, peer: NodeId, out: &mut Outputs) {
+        if let Some(attempt) = self.to.remove(&peer) {
+            attempt.discard(out);
+        }
     }
 }
 
 impl Member {
     /// raft-rs announces a snapshot of the state as it stands to `to`; false if the state has moved on meanwhile, and
     /// the announcement must not leave.
-    pub(super) fn snapshot_leaves(&mut self, to: NodeId, meta: &SnapshotMeta) -> bool {
+    pub(super) fn snapshot_leaves(&mut self, to: NodeId, meta: &SnapshotMeta, out: &mut Outputs) -> bool {
         if meta.index != self.applied() {
             self.consensus.snapshot_sent(to, false);
             return false;
@@ -55,6 +68,7 @@ impl Member {
         let current = chunks.next_chunk(bytes).expect("a snapshot has a header");
         let next = chunks.next_chunk(bytes);
         let until = self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS;
+        self.sending.forget(to, out);
         self.sending.to.insert(to, Attempt { meta: meta.clone(), chunks, number: 0, current, next, until });
         true
     }
@@ -86,7 +100,7 @@ impl Member {
                 }
                 // It goes on with an attempt that ended here: both begin anew.
                 Ordering::Greater => {
-                    self.sending.to.remove(&from);
+                    self.sending.forget(from, out);
                     self.consensus.snapshot_sent(from, false);
                     out.mark("snapshot: an attempt was ended because its follower was ahead of it");
                 }
@@ -96,18 +110,16 @@ impl Member {
     }
 
     /// Ends the attempts that arrived, or that took too long.
-    pub(super) fn sending_tick(&mut self) {
-        let now = self.now;
-        let consensus = &mut self.consensus;
-        self.sending.to.retain(|peer, attempt| {
-            if !consensus.awaits_snapshot(*peer) {
-                return false;
+    pub(super) fn sending_tick(&mut self, out: &mut Outputs) {
+        let peers: Vec<NodeId> = self.sending.to.keys().copied().collect();
+        for peer in peers {
+            let late = self.sending.to[&peer].until <= self.now;
+            if !self.consensus.awaits_snapshot(peer) {
+                self.sending.forget(peer, out);
+            } else if late {
+                self.sending.forget(peer, out);
+                self.consensus.snapshot_sent(peer, false);
             }
-            if attempt.until <= now {
-                consensus.snapshot_sent(*peer, false);
-                return false;
-            }
-            true
-        });
+        }
     }
 }

@@ -25,7 +25,7 @@ impl Member {
             out.effects.push(Effect::Reply { call, result: Err(Status::Stopped) });
         }
         self.watches.stop(out);
-        self.checkpoint_abandon();
+        self.checkpoint_abandon(out);
         if let Some(successor) = self.consensus.best_successor().filter(|_| self.consensus.is_leader()) {
             self.consensus.transfer(successor);
         }

@@ -117,3 +117,36 @@ fn a_lease_that_is_unknown_is_told_apart_from_a_clock_that_stands() {
     let Ok(Response::LeaseTimeToLive(answer)) = cluster.ask(0, ask) else { panic!("not answered") };
     assert_eq!((answer.id, answer.ttl), (12345, -1));
 }
+
+#[test]
+fn a_snapshot_that_is_given_up_is_dropped_elsewhere() {
+    let mut cluster = Cluster::new(3, |config| {
+        config.checkpoint_entries = 20;
+        config.catchup_entries = 5;
+        config.checkpoint_chunk_bytes = 200;
+    });
+    let leader = cluster.leader();
+    let behind = (leader + 1) % 3;
+    cluster.kill(behind);
+    for n in 0..60 {
+        cluster.ask(leader, put(&format!("k{n}"))).unwrap();
+    }
+    // A few chunks come, and then no more.
+    let mut chunks = 0;
+    cluster.filter(move |kind| {
+        chunks += usize::from(kind == "snapshot-chunk");
+        usize::from(kind != "snapshot-chunk" || chunks < 5)
+    });
+    cluster.open(behind);
+    let before = loop {
+        cluster.run_ms(1);
+        if !member(&mut cluster, behind).receiving.is_idle() {
+            break cluster.discarded[behind].len();
+        }
+    };
+    while !member(&mut cluster, behind).receiving.is_idle() {
+        cluster.run_ms(1);
+    }
+    let discarded = &cluster.discarded[behind][before..];
+    assert!(discarded.iter().any(|view| view.revision() == cluster.node(leader).view().revision()));
+}

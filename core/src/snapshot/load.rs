@@ -1,5 +1,6 @@
 //! From bytes, which may be anything, to a state.
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::codec::Decoder;
@@ -7,12 +8,12 @@ use super::{CHUNK_HEAD_BYTES, CHUNK_TAIL_BYTES, ChunkKind, MAGIC, PAYLOAD_BYTES_
 use crate::digest::Digest;
 use crate::log::{ConfState, SnapshotMeta};
 use crate::proto::etcdserverpb as pb;
-use crate::state_machine::StateMachine;
 use crate::state_machine::lease::{LEASE_TTL_MAX_S, Leases};
 use crate::state_machine::members::Members;
-use crate::state_machine::mvcc::Mvcc;
+use crate::state_machine::mvcc::{Mvcc, ReadAt};
 use crate::state_machine::record::{Contents, Position};
 use crate::state_machine::store::Store;
+use crate::state_machine::{StateMachine, StoreView};
 use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 
 /// No revision is as high: leaves room for the ones to come.
@@ -58,6 +59,9 @@ struct Progress {
     section: ChunkKind,
     last_lease: Option<LeaseId>,
     last_record: Option<Position>,
+    /// How many keys hang on a lease that does not exist. Among older records, whose lease may be gone since, there
+    /// may be such; in the end there may not.
+    dangling: u64,
 }
 
 impl SnapshotLoader {
@@ -74,6 +78,11 @@ impl SnapshotLoader {
     /// The number of the chunk that is wanted next, from 0.
     pub fn next_chunk(&self) -> u64 {
         self.chunk
+    }
+
+    /// What was loaded so far: O(1). It may be much, and whoever gives the snapshot up drops it where time allows.
+    pub fn partial(&self) -> Option<StoreView> {
+        self.progress.as_ref().map(|progress| StateMachine::from_store(progress.store.clone()).view())
     }
 
     /// Takes the next bytes. After an error, it stays that error.
@@ -118,8 +127,14 @@ impl SnapshotLoader {
     fn chunk(&mut self, payload: &[u8]) -> Result<(), SnapshotError> {
         let Some(progress) = &mut self.progress else {
             let (header, store) = decode_header(payload).ok_or(SnapshotError::NotASnapshot)?;
-            self.progress =
-                Some(Progress { header, store, section: ChunkKind::Header, last_lease: None, last_record: None });
+            self.progress = Some(Progress {
+                header,
+                store,
+                section: ChunkKind::Header,
+                last_lease: None,
+                last_record: None,
+                dangling: 0,
+            });
             return Ok(());
         };
         let mut decoder = Decoder::new(payload);
@@ -179,6 +194,8 @@ impl Progress {
                 return None;
             }
             self.last_record = Some(record.at);
+            let former = self.store.mvcc.get(&record.key, ReadAt::Latest).map_or(0, |former| former.lease);
+            self.attach(&record.key, former, record.lease);
             self.store.mvcc.restore(record);
         }
         Some(())
@@ -195,16 +212,24 @@ impl Progress {
         dated && numbered && !record.key.is_empty()
     }
 
-    /// Hangs the keys on their leases; false if one of these does not exist.
-    fn attach(&mut self) -> bool {
-        let Store { mvcc, leases, .. } = &mut self.store;
-        mvcc.live().filter(|record| record.lease != 0).all(|record| {
-            let exists = leases.get(LeaseId(record.lease)).is_some();
-            if exists {
-                leases.attach(&record.key, 0, record.lease);
+    /// A newer record of a key takes it from one lease, as far as that exists, to another; 0 is none.
+    fn attach(&mut self, key: &Bytes, from: i64, to: i64) {
+        if from == to {
+            return;
+        }
+        let leases = &mut self.store.leases;
+        if from != 0 {
+            match leases.get(LeaseId(from)) {
+                Some(_) => leases.detach(key, from),
+                None => self.dangling -= 1,
             }
-            exists
-        })
+        }
+        if to != 0 {
+            match leases.get(LeaseId(to)) {
+                Some(_) => leases.attach(key, 0, to),
+                None => self.dangling += 1,
+            }
+        }
     }
 
     fn trailer(&mut self, mut decoder: Decoder<'_>) -> Result<(), SnapshotError> {
@@ -218,7 +243,7 @@ impl Progress {
         if totals != [self.store.leases.len() as u64, self.store.mvcc.len() as u64] {
             return Err(inconsistent("the totals differ"));
         }
-        if !self.attach() {
+        if self.dangling > 0 {
             return Err(inconsistent("a key hangs on a lease that does not exist"));
         }
         if digest != self.store.digest() {
@@ -317,4 +342,65 @@ fn decode_record(decoder: &mut Decoder<'_>) -> Option<Contents> {
     let key = decoder.owned()?;
     let value = decoder.owned()?;
     Some(Contents { key, value, at, create_revision, version, lease })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::SnapshotWriter;
+    use crate::state_machine::Command;
+
+    fn state() -> StateMachine {
+        let mut state = StateMachine::genesis(ClusterId(7), &[]);
+        let put = |key: &'static str, lease| pb::InternalRaftRequest {
+            put: Some(pb::PutRequest { key: Bytes::from(key), lease, ..Default::default() }),
+            ..Default::default()
+        };
+        let grant = |id| pb::InternalRaftRequest {
+            lease_grant: Some(pb::LeaseGrantRequest { id, ttl: 10 }),
+            ..Default::default()
+        };
+        let revoke =
+            pb::InternalRaftRequest { lease_revoke: Some(pb::LeaseRevokeRequest { id: 3 }), ..Default::default() };
+        let requests = [
+            grant(1),
+            grant(2),
+            grant(3),
+            put("moved", 1),
+            put("moved", 2),
+            put("left", 1),
+            put("left", 0),
+            put("kept", 1),
+            put("revoked", 3),
+            put("rescued", 3),
+            put("rescued", 2),
+            revoke,
+        ];
+        for (at, request) in requests.into_iter().enumerate() {
+            state.apply(LogIndex(at as u64 + 1), Command::Request(request)).result.expect("all of this is allowed");
+        }
+        state
+    }
+
+    #[test]
+    fn keys_hang_on_their_leases_before_the_trailer_comes() {
+        let state = state();
+        let meta = SnapshotMeta { index: state.applied(), term: Term(1), conf_state: ConfState::default() };
+        let mut writer = SnapshotWriter::new(state.view(), meta, ClusterId(7));
+        let chunks: Vec<Bytes> = std::iter::from_fn(|| writer.next_chunk(1)).collect();
+        let (trailer, before) = chunks.split_last().expect("there is a trailer");
+        let mut loader = SnapshotLoader::new();
+        for chunk in before {
+            loader.feed(chunk).expect("it is whole");
+        }
+        let loaded = loader.partial().expect("there is a header");
+        let keys = |view: &StoreView, id| view.lease(LeaseId(id)).map(|lease| lease.keys);
+        for id in 1..=3 {
+            assert_eq!(keys(&loaded, id), keys(&state.view(), id), "lease {id}");
+        }
+        loader.feed(trailer).expect("it is whole");
+        let (_, restored) = loader.finish().expect("it is complete");
+        assert_eq!(restored.digest(), state.digest());
+        assert_eq!(restored.recompute_digest(), state.digest());
+    }
 }

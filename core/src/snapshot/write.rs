@@ -42,6 +42,11 @@ impl SnapshotWriter {
         &self.meta
     }
 
+    /// Gives the state back; it may be the last hold on much that is old.
+    pub fn into_view(self) -> StoreView {
+        self.view
+    }
+
     /// The next chunk: about as long as asked for, longer only for one long record. `None` after the last.
     pub fn next_chunk(&mut self, about_bytes: usize) -> Option<Bytes> {
         let mut chunk = Encoder::default();

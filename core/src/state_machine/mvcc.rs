@@ -413,11 +413,6 @@ impl Mvcc {
         self.records.range((start, Bound::Unbounded)).map(|(_, record)| record)
     }
 
-    /// The keys that exist, each with its newest record.
-    pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.live.values()
-    }
-
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
         self.records.len()

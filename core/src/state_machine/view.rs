@@ -79,6 +79,16 @@ impl StoreView {
         self.store.leases.ids()
     }
 
+    /// The leases after `after`, by id, and how long each lives without being renewed, in seconds.
+    pub fn leases_after(&self, after: Option<LeaseId>) -> impl Iterator<Item = (LeaseId, i64)> + '_ {
+        self.store.leases.after(after).map(|(id, lease)| (id, lease.ttl_s))
+    }
+
+    /// How long a lease lives without being renewed, in seconds, if it exists.
+    pub fn lease_ttl_s(&self, id: LeaseId) -> Option<i64> {
+        self.store.leases.get(id).map(|lease| lease.ttl_s)
+    }
+
     /// All members, by id.
     pub fn members(&self) -> impl Iterator<Item = &pb::Member> + '_ {
         self.store.members.iter()

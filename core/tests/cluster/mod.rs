@@ -7,7 +7,7 @@ use detcd_core::api::{Request, Response, Status, read};
 use detcd_core::types::{CallId, ClusterId, NodeId, StreamId};
 use detcd_core::{
     DiskAction, DiskError, DiskReply, Effect, HaltReason, Input, Instant, Listing, Member, Node, NodeConfig, Note,
-    Outputs, Role,
+    Outputs, Role, StoreView,
 };
 
 /// How many copies of a frame of this kind arrive.
@@ -26,6 +26,8 @@ pub struct Cluster {
     pub held: Vec<bool>,
     /// This member's disk has no room.
     pub full: Vec<bool>,
+    /// What each member gave away to be dropped.
+    pub discarded: Vec<Vec<StoreView>>,
     pub now_ms: u64,
     /// Completions that are withheld, oldest first.
     pub withheld: Vec<VecDeque<Input>>,
@@ -56,6 +58,7 @@ impl Cluster {
             writes: 0,
             held: vec![false; size],
             full: vec![false; size],
+            discarded: vec![Vec::new(); size],
             withheld: vec![VecDeque::new(); size],
             configs: (0..size).map(config).collect(),
             filter: Box::new(|_| 1),
@@ -191,7 +194,8 @@ impl Cluster {
                 }
                 Effect::Halt(reason) => self.halted[at] = Some(reason),
                 Effect::Stopped => self.stopped[at] = true,
-                Effect::Push { stream: StreamId(_), .. } | Effect::EndStream { .. } | Effect::Discard(_) => {}
+                Effect::Push { stream: StreamId(_), .. } | Effect::EndStream { .. } => {}
+                Effect::Discard(garbage) => self.discarded[at].push(garbage.0),
             }
         }
     }
