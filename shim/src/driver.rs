@@ -274,7 +274,7 @@ mod tests {
         let driver = Driver::open(Parts { config, listing, host, inbox, disk, peers, garbage });
         let thread = std::thread::spawn(move || driver.run(&end));
         let begin = std::time::Instant::now();
-        while ended.borrow().is_none() && begin.elapsed() < DISK_TIME_MAX / 2 {
+        while ended.borrow().is_none() && begin.elapsed() < DISK_TIME_MAX * 4 / 5 {
             std::thread::sleep(Duration::from_millis(5));
         }
         let told = ended.borrow().clone();

@@ -314,10 +314,10 @@ impl Cluster {
     /// SIGTERM, and waits for the end.
     ///
     /// # Errors
-    /// It does not end within ten seconds.
+    /// It does not end within half a minute.
     pub fn terminate(&mut self, place: usize) -> Result<ExitStatus, ClusterError> {
         self.members[place].signal(Signal::TERM);
-        self.wait_exit(place, Duration::from_secs(10))
+        self.wait_exit(place, Duration::from_secs(30))
     }
 
     /// SIGSTOP: the member stands still but keeps its connections.
