@@ -57,6 +57,8 @@ pub(super) struct Known {
     pub(super) seen: BTreeMap<Bytes, i64>,
     /// Its lease; 0 for none.
     pub(super) lease: i64,
+    /// The one before, which it left to its end; 0 for none.
+    pub(super) left: i64,
     /// The newest revision that the witness has told of. The past is only given up behind it: a witness that misses a
     /// revision could not tell what it did.
     pub(super) told: i64,
@@ -72,22 +74,25 @@ impl Known {
             (Step::Get { key, revision: 0, .. }, Response::Range(range)) => {
                 self.seen.insert(key.clone(), range.kvs.first().map_or(0, |kv| kv.mod_revision));
             }
-            (Step::Grant { lease, .. }, _) => self.lease = *lease,
-            (Step::KeepAlive { .. }, Response::LeaseKeepAlive(kept)) if kept.ttl <= 0 => self.lease = 0,
-            (Step::Revoke { .. }, _) => self.lease = 0,
+            (Step::Grant { lease, .. }, _) => self.left = std::mem::replace(&mut self.lease, *lease),
+            (Step::KeepAlive { lease }, Response::LeaseKeepAlive(kept)) if kept.ttl <= 0 => self.forget(*lease),
+            (Step::Revoke { lease }, _) => self.forget(*lease),
             _ => {}
         }
     }
 
-    /// Gives up its lease if `step`, which did not succeed, was about it: it may be gone.
+    /// Gives up the lease that `step`, which did not succeed, was about: it may be gone.
     pub(super) fn forget_lease(&mut self, step: &Step) {
-        let about = match step {
-            Step::Put { lease, .. } => *lease,
-            Step::Grant { .. } | Step::KeepAlive { .. } | Step::Revoke { .. } => self.lease,
-            _ => 0,
-        };
-        if about == self.lease {
-            self.lease = 0;
+        if let Step::Put { lease, .. } | Step::KeepAlive { lease } | Step::Revoke { lease } = step {
+            self.forget(*lease);
+        }
+    }
+
+    fn forget(&mut self, lease: i64) {
+        for known in [&mut self.lease, &mut self.left] {
+            if *known == lease {
+                *known = 0;
+            }
         }
     }
 }
@@ -115,6 +120,8 @@ pub(super) fn draw_step(seed: u64, client: u64, number: u64, known: &Known) -> S
         return Step::Compact { revision: past() };
     }
     match (draw(6, 100), draw_plain_step(seed, client, number, known)) {
+        // One that was left may have ended by now.
+        (0, _) if known.left != 0 && draw(8, 2) == 0 => Step::Revoke { lease: known.left },
         (0, _) if known.lease != 0 => Step::Revoke { lease: known.lease },
         (1..4, _) if known.lease != 0 => Step::KeepAlive { lease: known.lease },
         (0..5, _) => {

@@ -59,6 +59,7 @@ fn report(run: &RealRun) {
         run.writes_of_etcd_client,
         run.writes_of_etcdctl,
     );
+    eprintln!("{} events printed by etcdctl", events_of_etcdctl(run));
     eprintln!(
         "{} kills, {} pauses, {} times all down, {} lines of history, revision {}",
         run.kills(),
@@ -72,8 +73,8 @@ fn report(run: &RealRun) {
     }
 }
 
-/// How many operations of each kind succeeded.
-fn kinds(run: &RealRun) -> BTreeMap<&'static str, usize> {
+/// How many operations of each kind ended how.
+fn kinds(run: &RealRun) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for (_, event) in &run.history {
         let kind = match event {
@@ -89,12 +90,12 @@ fn kinds(run: &RealRun) -> BTreeMap<&'static str, usize> {
                 Response::LeaseKeepAlive(_) => "leases found expired",
                 _ => "others",
             },
-            HistoryEvent::Return { outcome: Outcome::Failed(_), .. } => "refusals",
+            HistoryEvent::Return { outcome: Outcome::Failed(status), .. } => status.message(),
             HistoryEvent::Return { outcome: Outcome::Unknown, .. } => "unknown outcomes",
             HistoryEvent::WatchReceive { response, .. } if response.canceled => "watchers canceled",
             _ => continue,
         };
-        *kinds.entry(kind).or_default() += 1;
+        *kinds.entry(kind.to_owned()).or_default() += 1;
     }
     kinds
 }
@@ -142,10 +143,13 @@ fn no_acknowledged_write_is_lost_by_members_that_are_killed_and_paused() {
     if let Err(violation) = judge::judge(&run, &run.history) {
         panic!("the recorded history is wrong: {violation}\nall of it is in {}", keep(&run).display());
     }
-    for (what, spoilt) in spoil::all(&run.history, with_etcdctl) {
+    for (what, judges, spoilt) in spoil::all(&run.history, with_etcdctl) {
         match judge::judge(&run, &spoilt) {
             Ok(()) => panic!("the checkers do not notice {what}"),
-            Err(violation) => eprintln!("{what}: {violation}"),
+            Err(violation) => {
+                eprintln!("{what}: {violation}");
+                assert!(judges.contains(&violation.checker), "{what} was noticed by {}", violation.checker);
+            }
         }
     }
 }

@@ -8,21 +8,27 @@ use detcd_core::api::{Request, Response};
 use detcd_sim::history::{ClientId, HistoryEvent, OpId, Outcome};
 use detcd_tests::recording::{ETCDCTL_CLIENTS, TimedHistory};
 
-/// All of them, each with the name of its lie.
-pub fn all(history: &TimedHistory, with_etcdctl: bool) -> Vec<(&'static str, TimedHistory)> {
+/// All of them, each with the name of its lie and the checkers that may be the first to notice.
+pub fn all(history: &TimedHistory, with_etcdctl: bool) -> Vec<(&'static str, &'static [&'static str], TimedHistory)> {
+    use detcd_sim::check::{leases, serializability, watches};
+    const ORDER: &[&str] = &[serializability::NAME];
+    const EVENTS: &[&str] = &[watches::NAME];
+    // Watchers were told of what the store did, too.
+    const STORE: &[&str] = &[serializability::NAME, watches::NAME];
+    let anybody = 0..u32::MAX;
     let mut spoilt = vec![
-        ("a write that was acknowledged and that the store never did", without_revision(history)),
-        ("an acknowledged write deleted from the record of its client", without_write(history, 0..u32::MAX)),
-        ("a read that was given an old answer", with_stale_read(history)),
-        ("a read that was given an old value under a new revision", with_stale_value(history)),
-        ("an event that a watcher did not get", without_watched_event(history, 0..u32::MAX)),
-        ("an event that a transaction did not do", without_event_of_txn(history)),
-        ("a lease that was gone before its time", with_lost_lease(history)),
+        ("a write that was acknowledged and that the store never did", STORE, without_revision(history)),
+        ("an acknowledged write deleted from its client's record", ORDER, without_write(history, anybody.clone())),
+        ("a read that was given an old answer", ORDER, with_stale_read(history)),
+        ("a read that was given an old value under a new revision", ORDER, with_stale_value(history)),
+        ("an event that a watcher did not get", EVENTS, without_watched_event(history, anybody)),
+        ("an event that a transaction did not do", STORE, without_event_of_txn(history)),
+        ("a lease that was gone before its time", &[leases::NAME], with_lost_lease(history)),
     ];
     if with_etcdctl {
         let lost = without_write(history, ETCDCTL_CLIENTS);
-        spoilt.push(("an acknowledged write deleted from the record of etcdctl", lost));
-        spoilt.push(("an event that etcdctl did not print", without_watched_event(history, ETCDCTL_CLIENTS)));
+        spoilt.push(("an acknowledged write deleted from the record of etcdctl", ORDER, lost));
+        spoilt.push(("an event that etcdctl did not print", EVENTS, without_watched_event(history, ETCDCTL_CLIENTS)));
     }
     spoilt
 }
