@@ -61,7 +61,7 @@ impl Member {
 
     fn read_now(&mut self, call: CallId, request: ReadRequest, out: &mut Outputs) {
         if self.calls.finish(call) {
-            out.effects.push(Effect::Read { call, request, view: self.view.clone(), header: self.header() });
+            out.effects.push(Effect::Read { call, request, view: self.state.view(), header: self.header() });
         }
     }
 
@@ -108,7 +108,7 @@ impl Member {
         for attempt in 0.. {
             let drawn = seed::draw(self.config.seed, &[self.config.node_id.0, self.boot, sequence, attempt]);
             let id = LeaseId(i64::try_from(drawn >> 1).expect("63 bits"));
-            if id.0 > 0 && self.view.lease(id).is_none() {
+            if id.0 > 0 && self.state.as_view().lease(id).is_none() {
                 return id;
             }
         }
@@ -141,10 +141,9 @@ impl Member {
     /// Entries up to `last` are applied: the store shows it, consensus and watchers know it.
     fn publish_applied(&mut self, last: Option<(LogIndex, Term)>, out: &mut Outputs) {
         let Some((index, term)) = last else { return };
-        self.view = self.state.view();
         self.consensus.applied_to(index, term);
         let header = self.header();
-        self.watches.applied(&self.view, &header, self.now, out);
+        self.watches.applied(self.state.as_view(), &header, self.now, out);
     }
 
     fn apply(&mut self, entry: &Entry, command: Command, out: &mut Outputs) {
@@ -305,7 +304,7 @@ impl Member {
         if status.leader == NodeId(0) {
             errors.push(Status::NoLeader.message().to_string());
         }
-        let (logical_bytes, live_bytes) = self.view.logical_bytes();
+        let (logical_bytes, live_bytes) = self.state.as_view().logical_bytes();
         let learners = &self.consensus.applied().conf_state.learners;
         etcd::StatusResponse {
             header: Some(self.header()),

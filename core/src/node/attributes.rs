@@ -23,7 +23,7 @@ impl Member {
             return;
         }
         let wanted = self.own_attributes();
-        let known = self.view.members().find(|member| member.id == self.config.node_id.0);
+        let known = self.state.as_view().members().find(|member| member.id == self.config.node_id.0);
         let Some(known) = known else { return };
         if known.name == wanted.name && known.client_ur_ls == wanted.client_urls {
             self.attributes.done = true;

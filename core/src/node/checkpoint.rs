@@ -45,7 +45,7 @@ impl Member {
     pub(super) fn checkpoint_step(&mut self, out: &mut Outputs) {
         if self.checkpoint_is_due() {
             let meta = self.applied_meta();
-            let chunks = SnapshotWriter::new(self.view.clone(), meta.clone(), self.config.cluster_id);
+            let chunks = SnapshotWriter::new(self.state.view(), meta.clone(), self.config.cluster_id);
             let file = CheckpointFile::new(&meta);
             self.checkpoints.writing = Some(Writing { meta, chunks, file });
             out.mark("checkpoint: begun");

@@ -75,7 +75,6 @@ pub(super) struct Member {
     pub(super) disk: DiskQueue,
 
     pub(super) state: StateMachine,
-    pub(super) view: StoreView,
     pub(super) unapplied: VecDeque<Entry>,
 
     pub(super) calls: Calls,
@@ -112,8 +111,7 @@ impl Member {
     pub(super) fn new(start: MemberStart, now: Instant, out: &mut Outputs) -> Member {
         let MemberStart { config, consensus, state, writer, disk, checkpoints } = start;
         let boot = consensus.boot;
-        let view = state.view();
-        assert_eq!(view.applied(), consensus.applied.index, "log and state begin at one place");
+        assert_eq!(state.as_view().applied(), consensus.applied.index, "log and state begin at one place");
         let mut member = Member {
             boot,
             now,
@@ -122,7 +120,6 @@ impl Member {
             writer,
             disk,
             state,
-            view,
             unapplied: VecDeque::new(),
             calls: Calls::default(),
             proposals: Proposals::default(),
@@ -201,8 +198,8 @@ impl Member {
     }
 
     /// The store as applied.
-    pub(super) fn view(&self) -> &StoreView {
-        &self.view
+    pub(super) fn view(&self) -> StoreView {
+        self.state.view()
     }
 
     /// A look from outside.
@@ -214,10 +211,10 @@ impl Member {
             term,
             leader,
             commit: self.consensus.commit(),
-            applied: self.view.applied(),
+            applied: self.state.as_view().applied(),
             last: self.consensus.last(),
             durable: self.consensus.durable().0,
-            state: self.view.digest(),
+            state: self.state.as_view().digest(),
         }
     }
 
@@ -271,7 +268,7 @@ impl Member {
         ResponseHeader {
             cluster_id: self.config.cluster_id.0,
             member_id: self.config.node_id.0,
-            revision: self.view.revision(),
+            revision: self.state.as_view().revision(),
             raft_term: term.0,
         }
     }
@@ -289,7 +286,7 @@ impl Member {
         if !self.has_room_to_propose(&data, entry_bytes) {
             return Err(Unproposed::NoSpace);
         }
-        let lag = self.consensus.commit().0 - self.view.applied().0;
+        let lag = self.consensus.commit().0 - self.state.as_view().applied().0;
         if lag > self.config.apply_lag_max {
             return Err(Unproposed::Busy);
         }
@@ -361,10 +358,10 @@ impl Member {
             StreamOp::Open => self.watches.open(stream),
             StreamOp::Close => self.watches.close(stream),
             StreamOp::Credit(bytes) => {
-                self.watches.credit(stream, bytes, &self.view, &header, self.now, out);
+                self.watches.credit(stream, bytes, self.state.as_view(), &header, self.now, out);
             }
             StreamOp::Request(request) => {
-                self.watches.request(stream, request, &self.view, &header, self.now, out);
+                self.watches.request(stream, request, self.state.as_view(), &header, self.now, out);
             }
         }
     }
@@ -429,7 +426,7 @@ impl Member {
         self.reads.give_up_stale(self.now, term);
         self.expire_leases(out);
         let header = self.header();
-        self.watches.wake(self.now, &self.view, &header, out);
+        self.watches.wake(self.now, self.state.as_view(), &header, out);
         self.receiving_wakeup(out);
     }
 
@@ -480,10 +477,10 @@ impl Member {
                 break;
             }
         }
-        self.leases.adopt_some(|after| self.view.leases_after(after));
+        self.leases.adopt_some(|after| self.state.as_view().leases_after(after));
         self.leases.let_go_some();
         let header = self.header();
-        self.watches.pump(&self.view, &header, self.now, out);
+        self.watches.pump(self.state.as_view(), &header, self.now, out);
         self.checkpoint_step(out);
         self.writer.flush(&mut self.disk);
         self.send_outgoing(out);
@@ -604,12 +601,12 @@ impl Member {
     /// Where the state stands in the log, to take a snapshot of it.
     pub(super) fn applied_meta(&self) -> SnapshotMeta {
         let meta = self.consensus.applied().clone();
-        assert_eq!(meta.index, self.view.applied(), "log and state stand at one place");
+        assert_eq!(meta.index, self.state.as_view().applied(), "log and state stand at one place");
         meta
     }
 
     /// The index of the last applied entry.
     pub(super) fn applied(&self) -> LogIndex {
-        self.view.applied()
+        self.state.as_view().applied()
     }
 }

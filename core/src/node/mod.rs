@@ -33,7 +33,8 @@ use self::opening::{Opened, Opening};
 pub struct Node {
     now: Instant,
     life: Life,
-    view: StoreView,
+    /// What the member had last, once it is over; empty before.
+    last_view: StoreView,
 }
 
 enum Life {
@@ -48,7 +49,7 @@ enum Life {
 impl Node {
     /// Opens a data directory from the names and sizes of its files; everything else happens in [`Node::step`].
     pub fn open(config: NodeConfig, listing: Listing, now: Instant, out: &mut Outputs) -> Node {
-        let mut node = Node { now, life: Life::Over, view: StoreView::default() };
+        let mut node = Node { now, life: Life::Over, last_view: StoreView::default() };
         match Opening::begin(config, &listing, out) {
             Ok(opened) => node.become_opened(opened, out),
             Err(reason) => node.halt(reason, out),
@@ -65,9 +66,7 @@ impl Node {
         match &mut self.life {
             Life::Opening(_) => self.step_opening(input, out),
             Life::Serving(member) => {
-                let over = member.step(now, input, out);
-                self.view = member.view().clone();
-                match over {
+                match member.step(now, input, out) {
                     None => {}
                     Some(member::Over::Stopped) => self.stopped(out),
                     Some(member::Over::Halted(reason)) => self.halt(reason, out),
@@ -87,8 +86,13 @@ impl Node {
     }
 
     /// The store as of the last step: immutable, O(1), to be published before the effects of that step are performed.
+    ///
+    /// A driver that keeps it no longer than it needs spares the next step copies of what that step writes.
     pub fn view(&self) -> StoreView {
-        self.view.clone()
+        match &self.life {
+            Life::Serving(member) => member.view(),
+            Life::Opening(_) | Life::Over => self.last_view.clone(),
+        }
     }
 
     /// A look from outside.
@@ -122,21 +126,24 @@ impl Node {
         match opened {
             Opened::NotYet(opening) => self.life = Life::Opening(opening),
             Opened::Ready(start) => {
-                let member = Member::new(*start, self.now, out);
-                self.view = member.view().clone();
-                self.life = Life::Serving(Box::new(member));
+                self.life = Life::Serving(Box::new(Member::new(*start, self.now, out)));
             }
         }
     }
 
-    fn stopped(&mut self, out: &mut Outputs) {
+    fn end(&mut self) {
+        self.last_view = self.view();
         self.life = Life::Over;
+    }
+
+    fn stopped(&mut self, out: &mut Outputs) {
+        self.end();
         out.notes.push(Note::Phase(Phase::Halted));
         out.effects.push(Effect::Stopped);
     }
 
     fn halt(&mut self, reason: HaltReason, out: &mut Outputs) {
-        self.life = Life::Over;
+        self.end();
         out.notes.push(Note::Phase(Phase::Halted));
         out.effects.push(Effect::Halt(reason));
     }

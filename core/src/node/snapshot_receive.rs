@@ -237,9 +237,8 @@ impl Member {
             "snapshot: installed"
         });
         self.unapplied.clear();
-        self.state = *state;
-        let before = std::mem::replace(&mut self.view, self.state.view());
-        out.effects.push(Effect::Discard(Garbage(before)));
+        let before = std::mem::replace(&mut self.state, *state);
+        out.effects.push(Effect::Discard(Garbage(before.view())));
         let state = self.state.digest();
         out.notes.push(Note::Installed { index: meta.index, term: meta.term, state });
         let hard_state = batch.hard_state;
@@ -249,7 +248,7 @@ impl Member {
         self.checkpoint_replaced(write, meta, out);
         self.consensus.wrote(batch, Some(write));
         let header = self.header();
-        self.watches.applied(&self.view, &header, self.now, out);
+        self.watches.applied(self.state.as_view(), &header, self.now, out);
     }
 
     /// Everything up to `write` is durable: true if that was a snapshot's mark, and consensus goes on.

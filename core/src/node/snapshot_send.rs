@@ -64,7 +64,7 @@ impl Member {
             return false;
         }
         let bytes = self.config.checkpoint_chunk_bytes;
-        let mut chunks = SnapshotWriter::new(self.view.clone(), meta.clone(), self.config.cluster_id);
+        let mut chunks = SnapshotWriter::new(self.state.view(), meta.clone(), self.config.cluster_id);
         let current = chunks.next_chunk(bytes).expect("a snapshot has a header");
         let next = chunks.next_chunk(bytes);
         let until = self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS;

@@ -3,6 +3,7 @@
 //! Knows revision, key, lease, member; does not know term, leader, peer, disk or time.
 
 mod command;
+mod history;
 pub(crate) mod key_range;
 pub(crate) mod lease;
 pub(crate) mod members;
@@ -60,7 +61,8 @@ pub enum LeaseChange {
 /// The replicated state machine. **The law of apply**: what an entry does depends on the state and the entry alone.
 #[derive(Clone, Debug, Default)]
 pub struct StateMachine {
-    store: Arc<Store>,
+    /// Written in place while nobody else holds it, else copied where it is written.
+    view: StoreView,
 }
 
 impl StateMachine {
@@ -68,35 +70,40 @@ impl StateMachine {
     pub fn genesis(cluster_id: ClusterId, members: &[Member]) -> StateMachine {
         let applied = LogIndex(members.len() as u64);
         let members = Members::founded_by(members);
-        StateMachine { store: Arc::new(Store { cluster_id, applied, members, ..Store::default() }) }
+        StateMachine::from_store(Store { cluster_id, applied, members, ..Store::default() })
     }
 
     pub(crate) fn from_store(store: Store) -> StateMachine {
-        StateMachine { store: Arc::new(store) }
+        StateMachine { view: StoreView { store: Arc::new(store) } }
     }
 
     /// Applies the entry at `index`, which must be the one after the last; panics otherwise, for that is our mistake.
     pub fn apply(&mut self, index: LogIndex, command: Command) -> Applied {
-        Arc::make_mut(&mut self.store).apply(index, &command)
+        Arc::make_mut(&mut self.view.store).apply(index, &command)
     }
 
     /// The state as it is now, for good: O(1).
     pub fn view(&self) -> StoreView {
-        StoreView { store: self.store.clone() }
+        self.view.clone()
+    }
+
+    /// The state as it is now, until the next entry is applied. Who keeps a clone of it makes that entry dearer.
+    pub(crate) fn as_view(&self) -> &StoreView {
+        &self.view
     }
 
     /// The last entry applied.
     pub fn applied(&self) -> LogIndex {
-        self.store.applied
+        self.view.store.applied
     }
 
     /// The digest of the state: equal on all members at the same applied index. O(1).
     pub fn digest(&self) -> Digest {
-        self.store.digest()
+        self.view.store.digest()
     }
 
     /// The same digest, computed from the contents. O(n).
     pub fn recompute_digest(&self) -> Digest {
-        self.store.recompute_digest()
+        self.view.store.recompute_digest()
     }
 }

@@ -1,6 +1,6 @@
 //! The versions of all keys, on persistent maps.
 //!
-//! All records are in `records`, in the order in which they were written, which is the order of events, too. The newest
+//! All records are in the history, in the order in which they were written, which is the order of events, too. The newest
 //! record of each key is also in `live`, or in `deleted` if it is a deletion; from there older ones are reached by
 //! their lineage, in few hops however many there are.
 
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use im::OrdMap;
 
 use super::key_range::KeyRange;
-use super::record::{Contents, Lineage, Position, Record};
+use super::history::History;
+use super::record::{Contents, Position, Record};
 use crate::api::Status;
 use crate::digest::Digest;
 use crate::types::Revision;
@@ -36,7 +37,7 @@ pub(crate) enum ReadAt {
 pub(crate) struct Mvcc {
     live: OrdMap<Bytes, Arc<Record>>,
     deleted: OrdMap<Bytes, Arc<Record>>,
-    records: OrdMap<Position, Arc<Record>>,
+    pub(super) history: History,
     /// Its own field, never inferred from records: the newest ones may be compacted away (zoo, row 20).
     revision: Revision,
     /// How many records the transaction in progress has written.
@@ -44,10 +45,7 @@ pub(crate) struct Mvcc {
     compacted: Revision,
     /// The sweep has passed everything before this.
     sweep_next: Position,
-    contents: Digest,
-    /// What all records take by the replicated measure.
-    stored_bytes: i64,
-    /// What the live ones among them take.
+    /// What the live records take by the replicated measure.
     live_bytes: i64,
 }
 
@@ -56,13 +54,11 @@ impl Default for Mvcc {
         Mvcc {
             live: OrdMap::new(),
             deleted: OrdMap::new(),
-            records: OrdMap::new(),
+            history: History::default(),
             revision: 1,
             written: 0,
             compacted: NEVER_COMPACTED,
             sweep_next: Position::default(),
-            contents: Digest::default(),
-            stored_bytes: 0,
             live_bytes: 0,
         }
     }
@@ -75,79 +71,33 @@ impl Mvcc {
     /// none, all members take an empty value and no lease.
     pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Arc<Record>> {
         let at = self.next_position();
-        let former = self.live.get(key).cloned();
         // Records own their bytes: a slice of a request would keep the whole buffer that it came in alive.
-        let value = match (value, &former) {
-            (Some(value), _) => Bytes::copy_from_slice(value),
-            (None, Some(former)) => former.value.clone(),
-            (None, None) => Bytes::new(),
+        let value = value.map(|value| Bytes::copy_from_slice(value));
+        let Some(newest) = self.live.get_mut(key) else {
+            let (value, lease) = (value.unwrap_or_default(), lease.unwrap_or(0));
+            let key = Bytes::copy_from_slice(key);
+            self.create(Contents { key, value, at, create_revision: at.revision, version: 1, lease });
+            return None;
         };
-        let contents = match &former {
-            Some(former) => Contents {
-                key: former.key.clone(),
-                value,
-                at,
-                create_revision: former.create_revision,
-                version: former.version + 1,
-                lease: lease.unwrap_or(former.lease),
-            },
-            None => Contents {
-                key: Bytes::copy_from_slice(key),
-                value,
-                at,
-                create_revision: at.revision,
-                version: 1,
-                lease: lease.unwrap_or(0),
-            },
+        let contents = Contents {
+            key: newest.key.clone(),
+            value: value.unwrap_or_else(|| newest.value.clone()),
+            at,
+            create_revision: newest.create_revision,
+            version: newest.version + 1,
+            lease: lease.unwrap_or(newest.lease),
         };
-        self.append(contents, former.as_ref());
-        former
+        let record = self.history.append(contents, Some(newest));
+        self.live_bytes += record.logical_bytes() - newest.logical_bytes();
+        Some(std::mem::replace(newest, record))
     }
 
-    /// Adds a record at the end, as the newest of its key; `former` is the live one so far.
-    fn append(&mut self, contents: Contents, former: Option<&Arc<Record>>) {
-        let (at, key) = (contents.at, contents.key.clone());
-        let buried = if former.is_none() && !self.deleted.is_empty() { self.deleted.get(&key).cloned() } else { None };
-        let lineage = former.or(buried.as_ref()).map_or(Lineage::default(), |previous| self.lineage_after(previous));
-        let record = Arc::new(Record::new(contents, lineage));
-        self.contents = self.contents.with(record.digest());
-        self.stored_bytes += record.logical_bytes();
-        self.live_bytes -= former.map_or(0, |former| former.logical_bytes());
-        if record.is_tombstone() {
-            if former.is_some() {
-                self.live.remove(&key);
-            }
-            self.deleted.insert(key, record.clone());
-        } else {
-            self.live_bytes += record.logical_bytes();
-            if buried.is_some() {
-                self.deleted.remove(&key);
-            }
-            match self.live.get_mut(&key) {
-                Some(newest) => *newest = record.clone(),
-                None => {
-                    self.live.insert(key, record.clone());
-                }
-            }
-        }
-        self.records.insert(at, record);
-    }
-
-    /// The lineage of a record that follows `previous`. The record of depth d jumps to the one whose depth is d without
-    /// its lowest bit, which is reached over the jumps of `previous`; on average that is one hop.
-    fn lineage_after(&self, previous: &Arc<Record>) -> Lineage {
-        let depth = previous.lineage().depth.saturating_add(1);
-        let target = depth & (depth - 1);
-        let mut jump = previous.at;
-        let mut node = previous;
-        while node.lineage().depth > target {
-            jump = node.lineage().jump;
-            match self.records.get(&jump) {
-                Some(record) => node = record,
-                None => break,
-            }
-        }
-        Lineage { depth, previous: previous.at, jump }
+    /// Adds the first version of a key that does not exist, or no longer.
+    fn create(&mut self, contents: Contents) {
+        let buried = if self.deleted.is_empty() { None } else { self.deleted.remove(&contents.key) };
+        let record = self.history.append(contents, buried.as_ref());
+        self.live_bytes += record.logical_bytes();
+        self.live.insert(record.key.clone(), record);
     }
 
     /// Deletes all keys in `range`, in byte order, and returns their last versions.
@@ -172,7 +122,16 @@ impl Mvcc {
 
     fn delete(&mut self, record: &Arc<Record>) {
         let at = self.next_position();
-        self.append(Contents::tombstone(record.key.clone(), at), Some(record));
+        self.bury(Contents::tombstone(record.key.clone(), at));
+    }
+
+    /// Adds a deletion; there may be nothing to delete, if it comes from a snapshot.
+    fn bury(&mut self, tombstone: Contents) {
+        let former = self.live.remove(&tombstone.key);
+        self.live_bytes -= former.as_ref().map_or(0, |former| former.logical_bytes());
+        let previous = former.as_ref().or_else(|| self.deleted.get(&tombstone.key));
+        let record = self.history.append(tombstone, previous);
+        self.deleted.insert(record.key.clone(), record);
     }
 
     fn next_position(&mut self) -> Position {
@@ -215,10 +174,10 @@ impl Mvcc {
             if !self.is_sweeping() {
                 return;
             }
-            match self.records.get_next(&self.sweep_next).map(|(at, record)| (*at, record.clone())) {
-                Some((at, record)) if at.revision <= self.compacted => {
+            match self.history.next_from(self.sweep_next).cloned() {
+                Some(record) if record.at.revision <= self.compacted => {
                     self.sweep_record(&record);
-                    self.sweep_next = at.next();
+                    self.sweep_next = record.at.next();
                 }
                 _ => self.sweep_next = Position::first_of(self.compacted + 1),
             }
@@ -236,30 +195,23 @@ impl Mvcc {
     fn sweep_record(&mut self, record: &Record) {
         let previous = record.lineage().previous;
         if previous.revision < self.compacted {
-            self.forget(previous);
+            self.history.forget(previous);
         }
         if record.is_tombstone() && record.at.revision < self.compacted {
-            self.forget(record.at);
+            self.history.forget(record.at);
             if self.deleted.get(&record.key).is_some_and(|newest| newest.at == record.at) {
                 self.deleted.remove(&record.key);
             }
         }
     }
 
-    /// Removes a record, if it is still there.
-    fn forget(&mut self, at: Position) {
-        if let Some(record) = self.records.remove(&at) {
-            self.contents = self.contents.without(record.digest());
-            self.stored_bytes -= record.logical_bytes();
-        }
-    }
 }
 
 // Reading.
 impl Mvcc {
     /// What all records take, and what the live ones among them take, in bytes by the replicated measure.
     pub(crate) fn logical_bytes(&self) -> (i64, i64) {
-        (self.stored_bytes, self.live_bytes)
+        (self.history.logical_bytes(), self.live_bytes)
     }
 
     /// The current revision, without the transaction in progress.
@@ -297,16 +249,9 @@ impl Mvcc {
         assert!(revision >= self.compacted, "what is compacted is not asked for: checked before");
         let mut record = newest;
         while record.at.revision > revision {
-            record = self.hop(record, revision)?;
+            record = self.history.hop(record, revision)?;
         }
         (!record.is_tombstone()).then_some(record)
-    }
-
-    /// The next record on the way from a newer one to what was there at `revision`: as far back as is sure not to miss
-    /// it. What is newer than `revision` is there; what is not may have been swept, and did not exist then.
-    pub(crate) fn hop(&self, record: &Record, revision: Revision) -> Option<&Arc<Record>> {
-        let Lineage { previous, jump, .. } = record.lineage();
-        self.records.get(if jump.revision > revision { &jump } else { &previous })
     }
 
     /// Calls `each` for every key in `range` that exists at a revision, in byte order, until it returns false.
@@ -368,7 +313,7 @@ impl Mvcc {
         let first = Position::first_of(first.max(self.compacted));
         let last = Position::last_of(last.min(self.revision));
         let none = last < first;
-        self.records.range(first..=last.max(first)).map(|(_, record)| record).filter(move |_| !none)
+        self.history.range(first..=last.max(first)).filter(move |_| !none)
     }
 }
 
@@ -376,23 +321,20 @@ impl Mvcc {
 impl Mvcc {
     /// The digest of everything in here, kept up to date by each change.
     pub(crate) fn digest(&self) -> Digest {
-        self.contents.with(self.scalars_digest())
+        self.history.digest().with(self.scalars_digest())
     }
 
     /// The same, computed from the contents; makes sure that indexes and sizes agree with them.
     pub(crate) fn recompute_digest(&self) -> Digest {
         let mut newest = 0;
-        let contents = self.records.iter().fold(Digest::default(), |digest, (at, record)| {
-            assert_eq!(*at, record.at, "a record stands where it says");
+        for record in self.records_after(None) {
             let index = if record.is_tombstone() { &self.deleted } else { &self.live };
-            newest += usize::from(index.get(&record.key).is_some_and(|newest| newest.at == *at));
-            digest.with(record.recompute_digest())
-        });
+            newest += usize::from(index.get(&record.key).is_some_and(|newest| newest.at == record.at));
+        }
         assert_eq!(newest, self.live.len() + self.deleted.len(), "the newest records are in one index each");
-        let bytes = |map: &mut dyn Iterator<Item = &Arc<Record>>| map.map(|record| record.logical_bytes()).sum::<i64>();
-        assert_eq!(self.stored_bytes, bytes(&mut self.records.values()), "the size is that of the records");
-        assert_eq!(self.live_bytes, bytes(&mut self.live.values()), "the live size is that of the live records");
-        contents.with(self.scalars_digest())
+        let live_bytes = self.live.values().map(|record| record.logical_bytes()).sum::<i64>();
+        assert_eq!(self.live_bytes, live_bytes, "the live size is that of the live records");
+        self.history.recompute_digest().with(self.scalars_digest())
     }
 
     fn scalars_digest(&self) -> Digest {
@@ -410,12 +352,12 @@ impl Mvcc {
     pub(crate) fn records_after(&self, after: Option<Position>) -> impl Iterator<Item = &Arc<Record>> {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.records.range((start, Bound::Unbounded)).map(|(_, record)| record)
+        self.history.range((start, Bound::Unbounded))
     }
 
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.history.len()
     }
 
     /// An empty store with these scalars, to be filled from a snapshot.
@@ -425,7 +367,14 @@ impl Mvcc {
 
     /// Puts a record of a snapshot back, after all that were written before it.
     pub(crate) fn restore(&mut self, contents: Contents) {
-        let former = self.live.get(&contents.key).cloned();
-        self.append(contents, former.as_ref());
+        if contents.is_tombstone() {
+            self.bury(contents);
+        } else if let Some(newest) = self.live.get_mut(&contents.key) {
+            let record = self.history.append(contents, Some(newest));
+            self.live_bytes += record.logical_bytes() - newest.logical_bytes();
+            *newest = record;
+        } else {
+            self.create(contents);
+        }
     }
 }

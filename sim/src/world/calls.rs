@@ -129,6 +129,7 @@ impl World<'_> {
     fn reads_unconfirmed(&mut self, node: NodeIndex, call: CallId, request: &Request) -> bool {
         let Request::Range(range) = request else { return false };
         let host = &self.hosts[node];
+        let Some(machine) = &host.node else { return false };
         let draw = self.weather.draw(Domain::Read, &[node as u64, self.now]);
         if !range.serializable || host.status.phase != Phase::Serving || permille(draw, 500) {
             return false;
@@ -142,7 +143,7 @@ impl World<'_> {
                     raft_term: host.status.term.0,
                     ..Default::default()
                 };
-                let (request, view) = (ReadRequest::Range(range.clone()), host.view.clone());
+                let (request, view) = (ReadRequest::Range(range.clone()), machine.view());
                 let read = Box::new(PendingRead { request, view, header });
                 let event = Event::ReadDue { node, boot: host.boot, call, read };
                 self.queue.push(self.now + below(nth(draw, 0), 300_000), event);

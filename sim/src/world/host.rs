@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use detcd_core::digest::Digest;
 use detcd_core::types::{CallId, LogIndex, NodeId, StreamId, Term};
-use detcd_core::{Node, NodeStatus, Phase, Role, StoreView};
+use detcd_core::{Node, NodeStatus, Phase, Role};
 
 use super::queue::{Departure, Event};
 use crate::clock::Clock;
@@ -22,8 +22,6 @@ pub(super) struct Host {
     pub disk: Disk,
     pub disk_position: Position,
     pub clock: Clock,
-    /// Published after every step, before its effects are performed; what reads without confirmation see.
-    pub view: StoreView,
     pub status: NodeStatus,
     /// When a wake-up is planned, and which of the planned ones counts.
     pub wake_at: Option<u64>,
@@ -55,7 +53,6 @@ impl Host {
             disk: Disk::default(),
             disk_position: Position::default(),
             clock: Clock::new(0, 0, rate_ppm),
-            view: StoreView::default(),
             status: asleep(),
             wake_at: None,
             wake_token: 0,
@@ -84,7 +81,6 @@ impl Host {
         self.node = None;
         self.deaths.push(now);
         self.status = asleep();
-        self.view = StoreView::default();
         self.wake_at = None;
         self.wake_token += 1;
         self.calls.clear();

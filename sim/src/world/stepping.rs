@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use detcd_core::proto::mvccpb;
 use detcd_core::types::{CallId, DiskOp};
-use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Role};
+use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Role, StoreView};
 
 use super::queue::{Answer, Departure, Event, PendingRead};
 use super::{World, describe, host, tell};
@@ -37,11 +37,12 @@ impl World<'_> {
         self.outputs = out;
     }
 
-    /// Publishes the view, tells the observers, performs the effects.
+    /// Tells the observers, performs the effects. There is one thread, so that the view need not be kept to be public
+    /// from here on: who reads asks the node for it, and finds it as this step left it.
     pub(super) fn stepped(&mut self, node: NodeIndex, out: &mut Outputs) {
         let host = &mut self.hosts[node];
         let machine = host.node.as_ref().expect("only a living node steps");
-        host.view = machine.view();
+        let view = machine.view();
         host.status = machine.status();
         let status = host.status;
         self.record.number(u64::from(status.role == Role::Leader));
@@ -50,15 +51,14 @@ impl World<'_> {
         self.record.number(status.applied.0);
         self.record.bytes(&status.state.0.to_le_bytes());
         self.note_leader(node);
-        self.witness(node);
+        self.witness(node, &view);
         for note in &out.notes {
             if let Note::Mark(mark) = note {
                 *self.marks.entry(mark).or_default() += 1;
             }
             self.record.say(|| format!("({note:?})"));
         }
-        let view = &self.hosts[node].view;
-        let what = Observation::Stepped { node, notes: &out.notes, status, view };
+        let what = Observation::Stepped { node, notes: &out.notes, status, view: &view };
         tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
         for effect in out.effects.drain(..) {
             self.record.effect(&effect);
@@ -78,8 +78,7 @@ impl World<'_> {
     }
 
     /// The first replica that reaches a revision tells what happened there.
-    fn witness(&mut self, node: NodeIndex) {
-        let view = &self.hosts[node].view;
+    fn witness(&mut self, node: NodeIndex, view: &StoreView) {
         let newest = view.revision();
         if newest <= self.witnessed {
             return;

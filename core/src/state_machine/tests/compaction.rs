@@ -147,7 +147,7 @@ fn an_old_version_is_few_hops_away_however_many_there_are() {
             let mut record = mvcc.get(&key(0), ReadAt::Latest).unwrap();
             let mut hops = 0;
             while record.at.revision > revision {
-                record = mvcc.hop(record, revision).unwrap();
+                record = mvcc.history.hop(record, revision).unwrap();
                 hops += 1;
             }
             assert_eq!(record.at.revision, revision);
