@@ -42,13 +42,17 @@ pub struct NodeConfig {
     pub wal_write_bytes_max: usize,
     /// How far the log is durable is written down whenever it has become durable for this many more bytes.
     pub wal_mark_interval_bytes: u64,
-    /// A checkpoint is due when this many entries were applied since the last one.
+    /// A checkpoint is due when this many entries were applied since the last one, and they are large enough, too. In
+    /// memory, too, the log is cut after this many entries.
     pub checkpoint_entries: u64,
+    /// A checkpoint is not due before the entries applied since the last one take this much of what the state took
+    /// then. With 100, everything that is ever written to checkpoints stays below twice what is written to the log.
+    pub checkpoint_growth_percent: u64,
     /// A checkpoint is written, and sent to followers, in chunks of about this many bytes.
     pub checkpoint_chunk_bytes: usize,
-    /// A checkpoint is due, too, when the entries in memory hold this many bytes; behind it they go.
+    /// When the entries in memory hold this many bytes, those that are applied go.
     pub log_bytes_max: u64,
-    /// How many entries before a checkpoint stay in memory for followers that lag behind.
+    /// How many applied entries stay in memory, when others go, for followers that lag behind.
     pub catchup_entries: u64,
 
     /// A Raft append carries at most about this many bytes of entries.
@@ -88,6 +92,7 @@ impl NodeConfig {
             wal_write_bytes_max: 4 << 20,
             wal_mark_interval_bytes: 1 << 20,
             checkpoint_entries: 10_000,
+            checkpoint_growth_percent: 100,
             checkpoint_chunk_bytes: 256 << 10,
             log_bytes_max: 64 << 20,
             catchup_entries: 5_000,

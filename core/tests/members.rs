@@ -55,6 +55,7 @@ fn a_forwarded_write_that_arrives_twice_is_applied_once() {
 fn a_member_that_lags_behind_the_log_gets_a_snapshot_although_messages_are_lost() {
     let mut cluster = Cluster::new(3, |config| {
         config.checkpoint_entries = 20;
+        config.checkpoint_growth_percent = 0;
         config.catchup_entries = 5;
         config.checkpoint_chunk_bytes = 200;
     });
@@ -118,7 +119,10 @@ fn a_snapshot_is_begun_anew_when_its_sender_lost_patience_before_its_receiver() 
 
 #[test]
 fn a_cluster_comes_back_from_its_disks_with_the_same_state() {
-    let mut cluster = Cluster::new(3, |config| config.checkpoint_entries = 25);
+    let mut cluster = Cluster::new(3, |config| {
+        config.checkpoint_entries = 25;
+        config.checkpoint_growth_percent = 0;
+    });
     let leader = cluster.leader();
     for n in 0..90 {
         cluster.ask(leader, put(&format!("k{}", n % 11), &format!("v{n}"))).unwrap();

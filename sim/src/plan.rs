@@ -187,6 +187,9 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.checkpoint_entries {
         config.checkpoint_entries = own(5, span);
     }
+    if let Some(span) = knobs.checkpoint_growth_percent {
+        config.checkpoint_growth_percent = own(12, span);
+    }
     if let Some(span) = knobs.checkpoint_chunk_bytes {
         config.checkpoint_chunk_bytes = size(own(6, span));
     }
@@ -250,6 +253,7 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         wal_writes_in_flight_max: Some(Span::new(1, 4)),
         wal_write_bytes_max: small(3, Span::new(256, 64 << 10)),
         checkpoint_entries: small(4, Span::new(3, 400)),
+        checkpoint_growth_percent: Some(Span::new(0, 100)),
         checkpoint_chunk_bytes: small(5, Span::new(128, 16 << 10)),
         catchup_entries: small(6, Span::new(0, 100)),
         append_bytes_max: small(7, Span::new(64, 16 << 10)),

@@ -133,6 +133,7 @@ impl Member {
                 self.publish_applied(last.take(), out);
             }
             self.apply(&entry, command, out);
+            self.checkpoints.applied(entry.data.len());
             last = Some((entry.index, entry.term));
         }
         self.publish_applied(last, out);
@@ -270,7 +271,7 @@ impl Member {
 
     /// The clock knows the lease, if there is one, however far it is with taking leases in.
     fn adopt_lease(&mut self, id: LeaseId) {
-        if let Some(ttl_s) = self.view.lease_ttl_s(id) {
+        if let Some(ttl_s) = self.state.as_view().lease_ttl_s(id) {
             self.leases.adopt(id, ttl_s);
         }
     }

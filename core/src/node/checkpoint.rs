@@ -9,8 +9,12 @@ use crate::effect::{DiskAction, Effect, Garbage, Outputs};
 use crate::input::{DiskError, DiskReply};
 use crate::log::SnapshotMeta;
 use crate::snapshot::{SnapshotWriter, checkpoint_name};
+use crate::state_machine::StateMachine;
 use crate::types::{DiskOp, LogIndex};
 use crate::wal::{Claim, WriteId};
+
+/// What an entry counts beside its payload: as much as a record beside its key and value.
+const ENTRY_FLAT_BYTES: u64 = 64;
 
 /// This member's checkpoints.
 pub(super) struct Checkpoints {
@@ -18,6 +22,9 @@ pub(super) struct Checkpoints {
     newest: Option<SnapshotMeta>,
     /// Where the state stood then.
     newest_index: LogIndex,
+    /// What the state took when the newest one was begun, and what was applied since.
+    state_bytes: u64,
+    applied_bytes: u64,
     writing: Option<Writing>,
     /// A durable file whose mark is on its way to the log.
     marking: Option<(WriteId, SnapshotMeta)>,
@@ -30,14 +37,29 @@ struct Writing {
 }
 
 impl Checkpoints {
-    /// A member that began with this checkpoint, or with the founders' state at `index`.
-    pub(super) fn new(newest: Option<SnapshotMeta>, index: LogIndex) -> Checkpoints {
-        Checkpoints { newest, newest_index: index, writing: None, marking: None }
+    /// A member that began with this checkpoint, or with the founders' state; either is `state`.
+    pub(super) fn new(newest: Option<SnapshotMeta>, state: &StateMachine) -> Checkpoints {
+        let (newest_index, state_bytes) = (state.applied(), stored_bytes(state));
+        Checkpoints { newest, newest_index, state_bytes, applied_bytes: 0, writing: None, marking: None }
+    }
+
+    /// An entry with so many bytes of payload was applied.
+    pub(super) fn applied(&mut self, payload_bytes: usize) {
+        self.applied_bytes += payload_bytes as u64 + ENTRY_FLAT_BYTES;
+    }
+
+    fn began(&mut self, state: &StateMachine) {
+        (self.state_bytes, self.applied_bytes) = (stored_bytes(state), 0);
     }
 
     fn is_busy(&self) -> bool {
         self.writing.is_some() || self.marking.is_some()
     }
+}
+
+fn stored_bytes(state: &StateMachine) -> u64 {
+    let (stored_bytes, _) = state.as_view().logical_bytes();
+    u64::try_from(stored_bytes).expect("nothing takes less than nothing")
 }
 
 impl Member {
@@ -48,6 +70,7 @@ impl Member {
             let chunks = SnapshotWriter::new(self.state.view(), meta.clone(), self.config.cluster_id);
             let file = CheckpointFile::new(&meta);
             self.checkpoints.writing = Some(Writing { meta, chunks, file });
+            self.checkpoints.began(&self.state);
             out.mark("checkpoint: begun");
         }
         let Some(writing) = &mut self.checkpoints.writing else { return };
@@ -60,12 +83,28 @@ impl Member {
     }
 
     fn checkpoint_is_due(&self) -> bool {
-        let since = self.applied().0 - self.checkpoints.newest_index.0;
-        let idle = !self.checkpoints.is_busy() && self.receiving.is_idle() && self.stopping.is_none();
+        let checkpoints = &self.checkpoints;
+        let since = self.applied().0 - checkpoints.newest_index.0;
+        let idle = !checkpoints.is_busy() && self.receiving.is_idle() && self.stopping.is_none();
         let long = since >= self.config.checkpoint_entries.max(1);
-        let large = since > 0 && self.consensus.log_bytes() >= self.config.log_bytes_max;
+        let large = checkpoints.applied_bytes >= checkpoints.state_bytes / 100 * self.config.checkpoint_growth_percent;
         // Also without room for proposals: it may be small, and lets go of the log before it.
-        idle && (long || large) && self.writer.has_room_for(0, Claim::Relief)
+        let wanted = long && (large || !self.writer.has_room());
+        idle && wanted && self.writer.has_room_for(0, Claim::Relief)
+    }
+
+    /// Forgets applied entries when too many are in memory. They stay on the disk until a checkpoint has what they did.
+    pub(super) fn trim_log(&mut self) {
+        if self.consensus.is_installing() {
+            return;
+        }
+        let (applied, keep) = (self.applied(), self.config.catchup_entries);
+        let in_memory = applied.0.saturating_sub(self.consensus.log_base().0);
+        if self.consensus.log_bytes() >= self.config.log_bytes_max {
+            self.consensus.compact(applied);
+        } else if in_memory >= keep.saturating_add(self.config.checkpoint_entries.max(1)) {
+            self.consensus.compact(LogIndex(applied.0 - keep));
+        }
     }
 
     /// A disk operation that was not the log's ended.
@@ -107,6 +146,7 @@ impl Member {
     /// A snapshot was installed; its mark is on its way to the log.
     pub(super) fn checkpoint_replaced(&mut self, write: WriteId, meta: SnapshotMeta, out: &mut Outputs) {
         self.checkpoint_abandon(out);
+        self.checkpoints.began(&self.state);
         if let Some((_, older)) = self.checkpoints.marking.take() {
             self.disk.issue(DiskAction::Remove { file: checkpoint_name(older.term, older.index).into() });
         }
@@ -127,11 +167,5 @@ impl Member {
         self.checkpoints.newest_index = meta.index;
         self.writer.release_before(meta.index.next(), &mut self.disk);
         out.mark("checkpoint: durable");
-        if !self.consensus.is_installing() {
-            self.consensus.compact(LogIndex(meta.index.0.saturating_sub(self.config.catchup_entries)));
-            if self.consensus.log_bytes() >= self.config.log_bytes_max {
-                self.consensus.compact(meta.index);
-            }
-        }
     }
 }

@@ -214,7 +214,7 @@ impl Member {
             applied: self.state.as_view().applied(),
             last: self.consensus.last(),
             durable: self.consensus.durable().0,
-            state: self.state.as_view().digest(),
+            state: self.state.digest(),
         }
     }
 
@@ -481,6 +481,7 @@ impl Member {
         self.leases.let_go_some();
         let header = self.header();
         self.watches.pump(self.state.as_view(), &header, self.now, out);
+        self.trim_log();
         self.checkpoint_step(out);
         self.writer.flush(&mut self.disk);
         self.send_outgoing(out);

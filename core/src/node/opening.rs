@@ -154,14 +154,13 @@ impl Opening {
 
     fn member_start(self) -> MemberStart {
         let Stage::Writer(opening) = self.stage else { unreachable!("the last stage") };
-        let index = opening.start.applied.index;
         MemberStart {
             config: self.reading.config,
             consensus: opening.start,
+            checkpoints: Checkpoints::new(opening.checkpoint, &opening.state),
             state: opening.state,
             writer: opening.writer,
             disk: self.reading.disk,
-            checkpoints: Checkpoints::new(opening.checkpoint, index),
         }
     }
 }

@@ -9,6 +9,11 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
+    /// Room for about so many bytes; more makes it grow.
+    pub(super) fn with_capacity(bytes: usize) -> Encoder {
+        Encoder { bytes: BytesMut::with_capacity(bytes) }
+    }
+
     pub(super) fn u8(&mut self, value: u8) {
         self.bytes.put_u8(value);
     }

@@ -10,6 +10,9 @@ use crate::state_machine::StoreView;
 use crate::state_machine::record::{Position, Record};
 use crate::types::{ClusterId, LeaseId, NodeId};
 
+/// What most records take, keys and values included.
+const RECORD_BYTES_USUAL: usize = 4 << 10;
+
 /// Where the writer stands: what comes next, after what.
 #[derive(Clone, Debug)]
 enum Next {
@@ -49,7 +52,8 @@ impl SnapshotWriter {
 
     /// The next chunk: about as long as asked for, longer only for one long record. `None` after the last.
     pub fn next_chunk(&mut self, about_bytes: usize) -> Option<Bytes> {
-        let mut chunk = Encoder::default();
+        // One long record may come after the bytes that were asked for.
+        let mut chunk = Encoder::with_capacity(about_bytes + RECORD_BYTES_USUAL);
         chunk.u32(0);
         chunk.u64(self.chunk);
         match std::mem::replace(&mut self.next, Next::Nothing) {

@@ -59,10 +59,17 @@ pub enum LeaseChange {
 }
 
 /// The replicated state machine. **The law of apply**: what an entry does depends on the state and the entry alone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StateMachine {
     /// Written in place while nobody else holds it, else copied where it is written.
     view: StoreView,
+    digest: Digest,
+}
+
+impl Default for StateMachine {
+    fn default() -> StateMachine {
+        StateMachine::from_store(Store::default())
+    }
 }
 
 impl StateMachine {
@@ -74,12 +81,15 @@ impl StateMachine {
     }
 
     pub(crate) fn from_store(store: Store) -> StateMachine {
-        StateMachine { view: StoreView { store: Arc::new(store) } }
+        StateMachine { digest: store.digest(), view: StoreView { store: Arc::new(store) } }
     }
 
     /// Applies the entry at `index`, which must be the one after the last; panics otherwise, for that is our mistake.
     pub fn apply(&mut self, index: LogIndex, command: Command) -> Applied {
-        Arc::make_mut(&mut self.view.store).apply(index, &command)
+        let store = Arc::make_mut(&mut self.view.store);
+        let applied = store.apply(index, &command);
+        self.digest = store.digest();
+        applied
     }
 
     /// The state as it is now, for good: O(1).
@@ -99,7 +109,7 @@ impl StateMachine {
 
     /// The digest of the state: equal on all members at the same applied index. O(1).
     pub fn digest(&self) -> Digest {
-        self.view.store.digest()
+        self.digest
     }
 
     /// The same digest, computed from the contents. O(n).

@@ -165,6 +165,8 @@ pub struct KnobSpec {
     pub wal_writes_in_flight_max: Option<Span>,
     pub wal_write_bytes_max: Option<Span>,
     pub checkpoint_entries: Option<Span>,
+    /// How much the log has to grow for a checkpoint, in percent of the state.
+    pub checkpoint_growth_percent: Option<Span>,
     pub checkpoint_chunk_bytes: Option<Span>,
     pub catchup_entries: Option<Span>,
     pub append_bytes_max: Option<Span>,

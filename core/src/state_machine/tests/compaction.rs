@@ -71,7 +71,7 @@ fn a_deletion_exactly_at_the_compacted_revision_stays_watchable_until_the_next()
     machine.compact(5).unwrap();
     machine.sweep();
     assert_eq!(machine.events_since(1), ["5+b"]);
-    assert_eq!(machine.machine.store.mvcc.len(), 1);
+    assert_eq!(machine.machine.view.store.mvcc.len(), 1);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn one_entry_sweeps_a_bounded_number_of_records() {
     for value in 0..200 {
         machine.put("a", &value.to_string());
     }
-    let stored = |machine: &Machine| machine.machine.store.mvcc.len();
+    let stored = |machine: &Machine| machine.machine.view.store.mvcc.len();
     machine.compact(201).unwrap();
     let mut before = stored(&machine);
     assert!(before > 180, "a compaction does not sweep everything at once");

@@ -228,7 +228,7 @@ fn a_key_written_twice_in_one_txn_keeps_both_records_apart() {
     machine.compact(3).unwrap();
     machine.sweep();
     assert_eq!(machine.events_since(3), ["3+b"]);
-    assert_eq!(machine.machine.store.mvcc.len(), 2);
+    assert_eq!(machine.machine.view.store.mvcc.len(), 2);
 }
 
 /// As above: nobody proposes this, and if it were in a log, nobody may stumble over it.
