@@ -1,6 +1,8 @@
 //! What clients did and saw: the only thing a real run and a simulated one have in common, and so what the client-side
 //! checkers judge.
 
+use std::sync::Arc;
+
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use detcd_core::proto::mvccpb;
@@ -66,8 +68,8 @@ pub enum HistoryEvent {
     Revision {
         /// The revision.
         revision: Revision,
-        /// Its events in order of their sub-revisions, without previous values.
-        events: Vec<mvccpb::Event>,
+        /// Its events in order of their sub-revisions, without previous values. Shared: several checkers keep them.
+        events: Arc<[mvccpb::Event]>,
     },
 }
 

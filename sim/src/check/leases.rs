@@ -549,7 +549,7 @@ mod tests {
             let kv = detcd_core::proto::mvccpb::KeyValue { key: Bytes::from_static(b"k"), lease, ..Default::default() };
             HistoryEvent::Revision {
                 revision: 2,
-                events: vec![Event { r#type: kind.into(), kv: Some(kv), prev_kv: None }],
+                events: [Event { r#type: kind.into(), kv: Some(kv), prev_kv: None }].into(),
             }
         };
         let told = |deleted: bool| {

@@ -14,6 +14,7 @@ pub mod replicas_agree;
 pub mod revisions;
 pub mod serializability;
 pub mod watches;
+mod window;
 
 use std::fmt;
 

@@ -140,8 +140,10 @@ impl Replica {
         for event in self.view().events_since(first) {
             let revision = event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
             match told.last_mut() {
-                Some(HistoryEvent::Revision { revision: last, events }) if *last == revision => events.push(event),
-                _ => told.push(HistoryEvent::Revision { revision, events: vec![event] }),
+                Some(HistoryEvent::Revision { revision: last, events }) if *last == revision => {
+                    *events = events.iter().cloned().chain([event]).collect();
+                }
+                _ => told.push(HistoryEvent::Revision { revision, events: [event].into() }),
             }
         }
         told

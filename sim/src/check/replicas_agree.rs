@@ -8,12 +8,11 @@
 //! * Within one life a member applies each index once, in order, and leaps only by installing a snapshot.
 //! * After a restart a member may be anywhere behind: its last checkpoint is older than what it had applied.
 
-use std::collections::BTreeMap;
-
 use detcd_core::digest::Digest;
 use detcd_core::types::{LogIndex, Term};
 use detcd_core::{NodeStatus, Note};
 
+use super::window::Window;
 use super::{CheckConfig, Checker, Violation};
 use crate::history::Nanos;
 use crate::observe::{NodeIndex, Observation, Observed};
@@ -23,7 +22,7 @@ pub const NAME: &str = "replicas-agree";
 
 /// How many indices behind the newest one stay known. A member that comes back from further behind is judged from where
 /// it reaches them.
-const WINDOW_INDICES: u64 = 200_000;
+const WINDOW_INDICES: usize = 200_000;
 
 /// What stood at an index, and who said so first.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +35,7 @@ struct Point {
 /// Compares state digests.
 #[derive(Debug)]
 pub struct ReplicasAgree {
-    points: BTreeMap<LogIndex, Point>,
+    points: Window<Point>,
     /// Where each member stands in this life.
     applied: Vec<Option<LogIndex>>,
 }
@@ -44,11 +43,12 @@ pub struct ReplicasAgree {
 impl ReplicasAgree {
     /// A checker for a cluster that starts empty.
     pub fn new(config: &CheckConfig) -> ReplicasAgree {
-        ReplicasAgree { points: BTreeMap::new(), applied: vec![None; config.nodes] }
+        ReplicasAgree { points: Window::new(WINDOW_INDICES), applied: vec![None; config.nodes] }
     }
 
     fn point(&mut self, node: NodeIndex, index: LogIndex, term: Term, state: Digest) -> Result<(), String> {
-        let point = *self.points.entry(index).or_insert(Point { term, state, first: node });
+        let now = Point { term, state, first: node };
+        let Some(point) = self.points.get_or_insert(index.0, now) else { return Ok(()) };
         if point.term != term {
             let first = point.first;
             return Err(format!(
@@ -59,9 +59,6 @@ impl ReplicasAgree {
         if point.state != state {
             let (first, theirs) = (point.first, point.state);
             return Err(format!("at index {index} node {first} has state {theirs}, node {node} has {state}"));
-        }
-        while self.points.len() as u64 > WINDOW_INDICES {
-            self.points.pop_first();
         }
         Ok(())
     }
@@ -98,7 +95,7 @@ impl ReplicasAgree {
             return Ok(());
         }
         // What it says about itself has to agree too; a checkpoint that it loaded shows only here.
-        match self.points.get(&status.applied) {
+        match self.points.get(status.applied.0) {
             Some(point) if point.state != status.state => {
                 let (index, first) = (status.applied, point.first);
                 let (ours, theirs) = (status.state, point.state);

@@ -13,6 +13,7 @@
 //!
 //! Harnesses of real clusters tell kills of members as `Observation::Crashed`.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use detcd_core::digest::Digest;
@@ -22,6 +23,7 @@ use detcd_core::{NodeStatus, StoreView};
 use prost::Message;
 
 use super::serializability::header;
+use super::window::Window;
 use super::{CheckConfig, Checker, Violation};
 use crate::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{NodeIndex, Observation, Observed};
@@ -51,7 +53,8 @@ pub struct Revisions {
     standing: Vec<Option<Standing>>,
     /// The position of each member's last end.
     crashed: Vec<u64>,
-    contents: BTreeMap<Revision, Digest>,
+    contents: Window<Digest>,
+    encoded: Vec<u8>,
     open: BTreeMap<OpId, (ClientId, u64)>,
     /// The newest header that a member showed a client in its present life, and the position.
     sessions: BTreeMap<(ClientId, u64), (Revision, u64)>,
@@ -65,7 +68,8 @@ impl Revisions {
             seq: 0,
             standing: vec![None; config.nodes],
             crashed: vec![0; config.nodes],
-            contents: BTreeMap::new(),
+            contents: Window::new(WINDOW_REVISIONS),
+            encoded: Vec::new(),
             open: BTreeMap::new(),
             sessions: BTreeMap::new(),
         }
@@ -101,27 +105,20 @@ impl Revisions {
     fn compare(&mut self, node: NodeIndex, first: Revision, last: Revision, view: &StoreView) -> Result<(), String> {
         let mut events = view.events_between(first, last).peekable();
         for revision in first..=last {
-            let mut its: Vec<Event> = Vec::new();
-            while let Some(event) = events.next_if(|event| mod_revision(event) == revision) {
-                its.push(event);
+            let its = std::iter::from_fn(|| events.next_if(|event| mod_revision(event) == revision));
+            let digest = digest(&mut self.encoded, its);
+            if !self.agrees(revision, digest) {
+                let its: Vec<Event> = view.events_between(revision, revision).collect();
+                return Err(format!("{} on node {node}", differs(revision, &its)));
             }
-            self.content(revision, &its).map_err(|what| format!("{what} on node {node}"))?;
         }
         Ok(())
     }
 
-    fn content(&mut self, revision: Revision, events: &[Event]) -> Result<(), String> {
-        let digest = events.iter().fold(Digest(0), |all, event| all.then(Digest::of(&event.encode_to_vec())));
-        let first = *self.contents.entry(revision).or_insert(digest);
-        while self.contents.len() > WINDOW_REVISIONS {
-            self.contents.pop_first();
-        }
-        if first == digest {
-            return Ok(());
-        }
-        let key = events.first().and_then(|event| event.kv.as_ref()).map(super::model::show_kv);
-        let shown = key.unwrap_or_else(|| "nothing".into());
-        Err(format!("revision {revision} has other events than when it was made, {} of them: {shown}", events.len()))
+    /// Whether the events of a revision are what they were first, as far as that is still known.
+    fn agrees(&mut self, revision: Revision, digest: Digest) -> bool {
+        let number = u64::try_from(revision).expect("revisions begin at 1");
+        self.contents.get_or_insert(number, digest).is_none_or(|first| *first == digest)
     }
 
     fn told(&mut self, event: &HistoryEvent) -> Result<(), String> {
@@ -140,7 +137,11 @@ impl Revisions {
                 }
             }
             HistoryEvent::Revision { revision, events } => {
-                self.content(*revision, events).map_err(|what| format!("{what}, as the witness tells"))
+                let digest = digest(&mut self.encoded, events.iter());
+                match self.agrees(*revision, digest) {
+                    true => Ok(()),
+                    false => Err(format!("{}, as the witness tells", differs(*revision, events))),
+                }
             }
             _ => Ok(()),
         }
@@ -163,6 +164,23 @@ impl Revisions {
 
 fn mod_revision(event: &Event) -> Revision {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
+}
+
+/// The digest of all events of a revision. `encoded` is room that is used again and again.
+fn digest(encoded: &mut Vec<u8>, events: impl Iterator<Item: Borrow<Event>>) -> Digest {
+    encoded.clear();
+    for event in events {
+        let event = event.borrow();
+        encoded.extend((event.encoded_len() as u64).to_le_bytes());
+        event.encode(encoded).expect("a vector has room");
+    }
+    Digest::of(encoded)
+}
+
+fn differs(revision: Revision, events: &[Event]) -> String {
+    let key = events.first().and_then(|event| event.kv.as_ref()).map(super::model::show_kv);
+    let shown = key.unwrap_or_else(|| "nothing".into());
+    format!("revision {revision} has other events than when it was made, {} of them: {shown}", events.len())
 }
 
 impl Checker for Revisions {

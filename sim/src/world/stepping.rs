@@ -90,12 +90,11 @@ impl World<'_> {
             self.fail(ViolationKind::Safety, "witness", detail);
             return;
         }
-        let mut events: Vec<mvccpb::Event> = view.events_since(first).collect();
+        let mut told = view.events_since(first).peekable();
         self.witnessed = newest;
         for revision in first..=newest {
             let of_next = |event: &mvccpb::Event| event.kv.as_ref().is_none_or(|kv| kv.mod_revision <= revision);
-            let rest = events.split_off(events.iter().take_while(|event| of_next(event)).count());
-            let events = std::mem::replace(&mut events, rest);
+            let events = std::iter::from_fn(|| told.next_if(of_next)).collect();
             self.history(&HistoryEvent::Revision { revision, events });
         }
     }

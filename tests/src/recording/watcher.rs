@@ -57,7 +57,7 @@ impl Watching {
                     }
                     for (revision, events) in by_revision(&response) {
                         assert_eq!(revision, request.start_revision, "revisions come one by one");
-                        self.recorder.line(HistoryEvent::Revision { revision, events });
+                        self.recorder.line(HistoryEvent::Revision { revision, events: events.into() });
                         self.told.store(revision, Ordering::Release);
                         request.start_revision = revision + 1;
                     }

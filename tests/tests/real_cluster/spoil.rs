@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use detcd_core::api::{Request, Response};
@@ -59,7 +60,7 @@ fn without_revision(history: &TimedHistory) -> TimedHistory {
             && *revision > lost
         {
             *revision -= 1;
-            for kv in events.iter_mut().filter_map(|event| event.kv.as_mut()) {
+            for kv in Arc::make_mut(events).iter_mut().filter_map(|event| event.kv.as_mut()) {
                 kv.mod_revision -= 1;
                 kv.create_revision -= i64::from(kv.create_revision > lost);
             }
@@ -195,7 +196,7 @@ fn without_event_of_txn(history: &TimedHistory) -> TimedHistory {
         if let HistoryEvent::Revision { events, .. } = event
             && events.len() > 1
         {
-            events.pop();
+            *events = events[..events.len() - 1].into();
             return spoilt;
         }
     }

@@ -8,6 +8,7 @@ mod keys;
 mod validate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
@@ -24,8 +25,20 @@ pub(crate) const NEVER_COMPACTED: Revision = -1;
 #[derive(Debug)]
 struct Version {
     revision: Revision,
+    /// What the revision did, and which of its events made this version.
+    events: Arc<[Event]>,
+    place: usize,
+}
+
+impl Version {
+    fn event(&self) -> &Event {
+        &self.events[self.place]
+    }
+
     /// `None` for a deleted key.
-    kv: Option<KeyValue>,
+    fn kv(&self) -> Option<&KeyValue> {
+        self.event().kv.as_ref().filter(|_| self.event().r#type() != EventType::Delete)
+    }
 }
 
 /// Every revision that may still be asked for.
@@ -38,7 +51,7 @@ pub(crate) struct Store {
     /// Deleted keys in order of their deletion, to be dropped once the floor has passed it.
     dead: VecDeque<(Revision, Bytes)>,
     /// The events of the revisions from `floor + 1` on.
-    events: VecDeque<Vec<Event>>,
+    events: VecDeque<Arc<[Event]>>,
     /// The keys attached to each lease at the head.
     attached: BTreeMap<i64, BTreeSet<Bytes>>,
 }
@@ -71,7 +84,7 @@ impl Store {
         usize::try_from(revision - self.floor - 1)
             .ok()
             .and_then(|place| self.events.get(place))
-            .map_or(&[], Vec::as_slice)
+            .map_or(&[], |events| &events[..])
     }
 
     /// What `key` was at `revision`, which must not be older than the floor.
@@ -97,18 +110,18 @@ impl Store {
     ///
     /// # Errors
     /// Why no etcd could have made this revision, whoever asked for it.
-    pub(crate) fn append(&mut self, revision: Revision, events: &[Event]) -> Result<(), String> {
+    pub(crate) fn append(&mut self, revision: Revision, events: &Arc<[Event]>) -> Result<(), String> {
         if revision != self.head + 1 {
             return Err(format!("revision {revision} came after revision {}", self.head));
         }
         if events.is_empty() {
             return Err(format!("revision {revision} has no events"));
         }
-        for event in events {
+        for (place, event) in events.iter().enumerate() {
             self.judge_event(revision, event)?;
-            self.apply(revision, event);
+            self.apply(revision, events, place);
         }
-        self.events.push_back(events.to_vec());
+        self.events.push_back(events.clone());
         self.head = revision;
         Ok(())
     }
@@ -118,23 +131,22 @@ impl Store {
         let Some(kv) = &event.kv else {
             return Err(format!("an event of revision {revision} has no key"));
         };
-        let key = show(&kv.key);
         let newest = self.keys.get(&kv.key).and_then(VecDeque::back);
         if newest.is_some_and(|version| version.revision == revision) {
-            return Err(format!("revision {revision} has two events of key {key}"));
+            return Err(format!("revision {revision} has two events of key {}", show(&kv.key)));
         }
-        let before = newest.and_then(|version| version.kv.as_ref());
+        let before = newest.and_then(Version::kv);
         let expected = match event.r#type() {
-            EventType::Put => KeyValue {
-                create_revision: before.map_or(revision, |kv| kv.create_revision),
-                mod_revision: revision,
-                version: before.map_or(0, |kv| kv.version) + 1,
-                key: kv.key.clone(),
-                value: kv.value.clone(),
-                lease: kv.lease,
-            },
+            EventType::Put => {
+                let create_revision = before.map_or(revision, |kv| kv.create_revision);
+                let version = before.map_or(0, |kv| kv.version) + 1;
+                if (kv.create_revision, kv.mod_revision, kv.version) == (create_revision, revision, version) {
+                    return Ok(());
+                }
+                KeyValue { create_revision, mod_revision: revision, version, ..kv.clone() }
+            }
             EventType::Delete if before.is_none() => {
-                return Err(format!("revision {revision} deletes key {key}, which does not exist"));
+                return Err(format!("revision {revision} deletes key {}, which does not exist", show(&kv.key)));
             }
             EventType::Delete => tombstone(&kv.key, revision),
         };
@@ -144,15 +156,18 @@ impl Store {
         Ok(())
     }
 
-    fn apply(&mut self, revision: Revision, event: &Event) {
+    fn apply(&mut self, revision: Revision, events: &Arc<[Event]>, place: usize) {
+        let event = &events[place];
         let Some(kv) = &event.kv else { return };
         let floor = self.floor;
-        let versions = self.keys.entry(kv.key.clone()).or_default();
-        let lease_before = versions.back().and_then(|version| version.kv.as_ref()).map_or(0, |kv| kv.lease);
+        let versions = match self.keys.get_mut(&kv.key) {
+            Some(versions) => versions,
+            None => self.keys.entry(kv.key.clone()).or_default(),
+        };
+        let lease_before = versions.back().and_then(Version::kv).map_or(0, |kv| kv.lease);
         let deleted = event.r#type() == EventType::Delete;
-        let now = (!deleted).then(|| kv.clone());
-        let lease_now = now.as_ref().map_or(0, |kv| kv.lease);
-        versions.push_back(Version { revision, kv: now });
+        let lease_now = if deleted { 0 } else { kv.lease };
+        versions.push_back(Version { revision, events: events.clone(), place });
         while versions.get(1).is_some_and(|next| next.revision <= floor) {
             versions.pop_front();
         }
@@ -191,7 +206,7 @@ impl Store {
         }
         while self.dead.front().is_some_and(|(revision, _)| *revision <= self.floor) {
             let Some((_, key)) = self.dead.pop_front() else { break };
-            let gone = self.keys.get(&key).is_some_and(|versions| versions.iter().all(|version| version.kv.is_none()));
+            let gone = self.keys.get(&key).is_some_and(|versions| versions.iter().all(|version| version.kv().is_none()));
             if gone {
                 self.keys.remove(&key);
             }
@@ -219,7 +234,7 @@ pub(crate) fn tombstone(key: &Bytes, revision: Revision) -> KeyValue {
 
 fn version_at(versions: &VecDeque<Version>, revision: Revision) -> Option<&KeyValue> {
     let after = versions.partition_point(|version| version.revision <= revision);
-    versions.get(after.checked_sub(1)?)?.kv.as_ref()
+    versions.get(after.checked_sub(1)?)?.kv()
 }
 
 /// Bytes for a human, cut at 40.

@@ -34,6 +34,7 @@ mod refusals;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::mvccpb::Event;
@@ -243,7 +244,7 @@ impl Serializability {
         }
     }
 
-    fn revision(&mut self, revision: Revision, events: &[Event]) -> Result<(), String> {
+    fn revision(&mut self, revision: Revision, events: &Arc<[Event]>) -> Result<(), String> {
         let ends_lease = self.store.ends_a_lease(events);
         self.store.append(revision, events)?;
         self.ownership.add_revision(self.seq, ends_lease);

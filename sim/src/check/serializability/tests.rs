@@ -136,7 +136,9 @@ fn a_history_with_one_event_dropped_from_a_revision_is_refused() {
         if events.len() < 2 {
             return None;
         }
-        events.remove(place % events.len());
+        let mut fewer = events.to_vec();
+        fewer.remove(place % events.len());
+        *events = fewer.into();
         Some(wrong)
     });
 }
@@ -222,7 +224,7 @@ fn an_operation_that_happened_twice_is_refused() {
         (kv.create_revision, kv.version) =
             if last.0 == 0 { (last.1.create_revision, last.1.version + 1) } else { (newest + 1, 1) };
         let mut wrong = history.to_vec();
-        wrong.push(HistoryEvent::Revision { revision: newest + 1, events: vec![event] });
+        wrong.push(HistoryEvent::Revision { revision: newest + 1, events: [event].into() });
         Some(wrong)
     });
 }

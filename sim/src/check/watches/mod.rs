@@ -23,6 +23,7 @@ mod tests;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use detcd_core::api::Request;
@@ -131,11 +132,11 @@ impl Watches {
         }
     }
 
-    fn revision(&mut self, at: Nanos, revision: Revision, events: &[Event]) -> Result<(), String> {
+    fn revision(&mut self, at: Nanos, revision: Revision, events: &Arc<[Event]>) -> Result<(), String> {
         // Whether the revision itself is possible is for the serializability checker; here it only has to be in order.
         self.told.store.append(revision, events)?;
         self.told_at.insert(revision, at);
-        for event in events {
+        for event in events.iter() {
             let Some(kv) = &event.kv else { continue };
             let interested = self.by_key.get(&kv.key).into_iter().flatten().chain(&self.of_ranges);
             for id in interested {

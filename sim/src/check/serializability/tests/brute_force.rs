@@ -134,7 +134,7 @@ impl Search {
                         op.returned = place;
                     }
                 }
-                HistoryEvent::Revision { events, .. } => witness.push((place, events.clone())),
+                HistoryEvent::Revision { events, .. } => witness.push((place, events.to_vec())),
                 _ => panic!("not in a plain history"),
             }
         }

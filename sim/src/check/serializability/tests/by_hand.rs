@@ -45,7 +45,7 @@ fn revision(kvs: &[KeyValue]) -> HistoryEvent {
         .iter()
         .map(|kv| Event { r#type: i32::from(kv.version == 0), kv: Some(kv.clone()), prev_kv: None })
         .collect();
-    HistoryEvent::Revision { revision: kvs[0].mod_revision, events }
+    HistoryEvent::Revision { revision: kvs[0].mod_revision, events: events.into() }
 }
 
 fn gone(key: &str, mod_revision: i64) -> KeyValue {
