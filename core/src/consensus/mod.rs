@@ -53,10 +53,21 @@ pub(crate) struct Outgoing {
     pub(crate) to: NodeId,
     /// Its kind.
     pub(crate) kind: &'static str,
-    /// In raft-rs's encoding.
-    pub(crate) bytes: Bytes,
+    message: eraftpb::Message,
     /// For a snapshot: what it announces.
     pub(crate) snapshot: Option<SnapshotMeta>,
+}
+
+impl Outgoing {
+    /// How long the message is in raft-rs's encoding, in bytes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.message.encoded_len()
+    }
+
+    /// Appends the message in raft-rs's encoding.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        self.message.encode(out).expect("a vector has room");
+    }
 }
 
 /// What one `Ready` of raft-rs asks for.
@@ -529,7 +540,7 @@ impl Consensus {
                 kind: convert::kind_name(message.msg_type),
                 snapshot: (message.msg_type == MessageType::MsgSnapshot as i32)
                     .then(|| convert::meta_from_raft(message.get_snapshot().get_metadata())),
-                bytes: Bytes::from(message.encode_to_vec()),
+                message,
             }
         }));
     }

@@ -95,7 +95,7 @@ impl Bench {
             self.tick(1);
             self.sync();
             for asked in std::mem::take(&mut self.sent) {
-                let message = <eraftpb::Message as prost_raft::Message>::decode(&asked.bytes[..]).unwrap();
+                let message = asked.message;
                 let reply = match asked.kind {
                     "vote" => MessageType::MsgRequestVoteResponse,
                     "pre-vote" => MessageType::MsgRequestPreVoteResponse,

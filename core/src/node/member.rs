@@ -593,8 +593,8 @@ impl Member {
     fn send_outgoing(&mut self, out: &mut Outputs) {
         self.take_outgoing(out);
         for message in std::mem::take(&mut self.outgoing) {
-            let body = Body::Raft(message.bytes);
-            let frame = peer::encode(self.config.cluster_id, self.config.node_id, message.to, body);
+            let (cluster, node, len) = (self.config.cluster_id, self.config.node_id, message.encoded_len());
+            let frame = peer::encode_raft(cluster, node, message.to, len, |frame| message.encode(frame));
             out.effects.push(Effect::Send { to: message.to, kind: message.kind, frame });
         }
     }

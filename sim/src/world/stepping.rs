@@ -151,8 +151,10 @@ impl World<'_> {
             self.hosts[to].is_up() && self.hosts[from.node].let_go(&from) && !self.network.is_cut(from.node, to);
         if arrives {
             self.record.begin(self.now, 1, Some(to));
+            // What the frame says was rolled in when it was sent.
             self.record.number(from.node as u64);
-            self.record.bytes(&frame);
+            self.record.number(from.at);
+            self.record.number(frame.len() as u64);
             self.step(to, Input::Peer { from: host::id(from.node), frame });
         }
     }
