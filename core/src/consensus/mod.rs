@@ -28,7 +28,8 @@ use crate::config::NodeConfig;
 use crate::digest::Digest;
 use crate::log::{Entry, EntryKind, HardState, SnapshotMeta};
 use crate::node::Role;
-use crate::types::{LogIndex, NodeId, Term};
+use crate::peer;
+use crate::types::{ClusterId, LogIndex, NodeId, Term};
 use crate::wal::WriteId;
 
 /// What a member begins with: what its disk holds.
@@ -53,21 +54,10 @@ pub(crate) struct Outgoing {
     pub(crate) to: NodeId,
     /// Its kind.
     pub(crate) kind: &'static str,
-    message: eraftpb::Message,
+    /// As a frame.
+    pub(crate) frame: Bytes,
     /// For a snapshot: what it announces.
-    pub(crate) snapshot: Option<SnapshotMeta>,
-}
-
-impl Outgoing {
-    /// How long the message is in raft-rs's encoding, in bytes.
-    pub(crate) fn encoded_len(&self) -> usize {
-        self.message.encoded_len()
-    }
-
-    /// Appends the message in raft-rs's encoding.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        self.message.encode(out).expect("a vector has room");
-    }
+    pub(crate) snapshot: Option<Box<SnapshotMeta>>,
 }
 
 /// What one `Ready` of raft-rs asks for.
@@ -116,6 +106,7 @@ pub(crate) enum Refusal {
 /// One member's consensus.
 pub(crate) struct Consensus {
     raw: RawNode<LogCache>,
+    cluster: ClusterId,
     node: NodeId,
     boot: u64,
     draws: ElectionDraws,
@@ -144,6 +135,7 @@ impl Consensus {
             RawNode::new(&raft_config(config, &start, election_ticks), cache, &logger).expect("a valid configuration");
         let mut consensus = Consensus {
             raw,
+            cluster: config.cluster_id,
             node: config.node_id,
             boot: start.boot,
             draws: ElectionDraws::new(config.seed, config.node_id, start.boot, election_ticks),
@@ -480,9 +472,9 @@ impl Consensus {
         }
     }
 
-    /// Moves the messages that may leave now to `out`.
-    pub(crate) fn take_outgoing(&mut self) -> Vec<Outgoing> {
-        std::mem::take(&mut self.outgoing)
+    /// Moves the messages that may leave now to the end of `out`.
+    pub(crate) fn take_outgoing(&mut self, out: &mut Vec<Outgoing>) {
+        out.append(&mut self.outgoing);
     }
 
     // ---- inside ----
@@ -534,13 +526,15 @@ impl Consensus {
     /// Messages leave ordered by destination, so that no hash table inside raft-rs decides.
     fn send(&mut self, mut messages: Vec<eraftpb::Message>) {
         messages.sort_by_key(|message| message.to);
-        self.outgoing.extend(messages.into_iter().map(|message| {
+        self.outgoing.extend(messages.iter().map(|message| {
+            let to = NodeId(message.to);
+            let put = |frame: &mut Vec<u8>| message.encode(frame).expect("a vector has room");
             Outgoing {
-                to: NodeId(message.to),
+                to,
                 kind: convert::kind_name(message.msg_type),
+                frame: peer::encode_raft(self.cluster, self.node, to, message.encoded_len(), put),
                 snapshot: (message.msg_type == MessageType::MsgSnapshot as i32)
-                    .then(|| convert::meta_from_raft(message.get_snapshot().get_metadata())),
-                message,
+                    .then(|| Box::new(convert::meta_from_raft(message.get_snapshot().get_metadata()))),
             }
         }));
     }

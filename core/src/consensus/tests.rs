@@ -6,7 +6,6 @@ use super::outbox::{InFlight, Outbox};
 use super::*;
 use crate::config::Member;
 use crate::log::ConfState;
-use crate::types::ClusterId;
 
 const ELECTION_TICKS: usize = 10;
 
@@ -59,7 +58,7 @@ impl Bench {
             }
             self.committed.extend(committed);
         }
-        self.sent.extend(self.consensus.take_outgoing());
+        self.consensus.take_outgoing(&mut self.sent);
     }
 
     /// Everything that is in flight becomes durable.
@@ -95,7 +94,9 @@ impl Bench {
             self.tick(1);
             self.sync();
             for asked in std::mem::take(&mut self.sent) {
-                let message = asked.message;
+                let frame = peer::decode(ClusterId(1), self.consensus.node, asked.to, asked.frame);
+                let Ok(peer::Body::Raft(bytes)) = frame else { panic!("it is a raft message") };
+                let message = <eraftpb::Message as prost_raft::Message>::decode(&bytes[..]).unwrap();
                 let reply = match asked.kind {
                     "vote" => MessageType::MsgRequestVoteResponse,
                     "pre-vote" => MessageType::MsgRequestPreVoteResponse,

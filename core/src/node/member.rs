@@ -582,20 +582,21 @@ impl Member {
 
     /// Takes the messages that may leave. A snapshot among them is one of the state as it stands now.
     fn take_outgoing(&mut self, out: &mut Outputs) {
-        for message in self.consensus.take_outgoing() {
-            let leaves = message.snapshot.as_ref().is_none_or(|meta| self.snapshot_leaves(message.to, meta, out));
-            if leaves {
-                self.outgoing.push(message);
+        let mut place = self.outgoing.len();
+        self.consensus.take_outgoing(&mut self.outgoing);
+        while let Some(message) = self.outgoing.get_mut(place) {
+            let to = message.to;
+            match message.snapshot.take() {
+                Some(meta) if !self.snapshot_leaves(to, &meta, out) => drop(self.outgoing.remove(place)),
+                Some(_) | None => place += 1,
             }
         }
     }
 
     fn send_outgoing(&mut self, out: &mut Outputs) {
         self.take_outgoing(out);
-        for message in std::mem::take(&mut self.outgoing) {
-            let (cluster, node, len) = (self.config.cluster_id, self.config.node_id, message.encoded_len());
-            let frame = peer::encode_raft(cluster, node, message.to, len, |frame| message.encode(frame));
-            out.effects.push(Effect::Send { to: message.to, kind: message.kind, frame });
+        for Outgoing { to, kind, frame, .. } in self.outgoing.drain(..) {
+            out.effects.push(Effect::Send { to, kind, frame });
         }
     }
 
