@@ -65,13 +65,11 @@ impl Node {
         self.now = now;
         match &mut self.life {
             Life::Opening(_) => self.step_opening(input, out),
-            Life::Serving(member) => {
-                match member.step(now, input, out) {
-                    None => {}
-                    Some(member::Over::Stopped) => self.stopped(out),
-                    Some(member::Over::Halted(reason)) => self.halt(reason, out),
-                }
-            }
+            Life::Serving(member) => match member.step(now, input, out) {
+                None => {}
+                Some(member::Over::Stopped) => self.stopped(out),
+                Some(member::Over::Halted(reason)) => self.halt(reason, out),
+            },
             Life::Over => refuse(input, out),
         }
     }

@@ -130,11 +130,13 @@ impl SnapshotWriter {
 }
 
 fn encode_record(chunk: &mut Encoder, record: &Record) {
-    chunk.i64(record.at.revision);
-    chunk.u32(record.at.sub);
-    chunk.i64(record.create_revision);
-    chunk.i64(record.version);
-    chunk.i64(record.lease);
+    let mut head = [0; 36];
+    head[0..8].copy_from_slice(&record.at.revision.to_le_bytes());
+    head[8..12].copy_from_slice(&record.at.sub.to_le_bytes());
+    head[12..20].copy_from_slice(&record.create_revision.to_le_bytes());
+    head[20..28].copy_from_slice(&record.version.to_le_bytes());
+    head[28..36].copy_from_slice(&record.lease.to_le_bytes());
+    chunk.bytes.extend_from_slice(&head);
     chunk.string(&record.key);
     chunk.string(&record.value);
 }

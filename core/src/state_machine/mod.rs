@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberChange, bootstrap_entries};
 pub use key_range::KeyRange;
 pub use lease::{LEASE_TTL_MAX_S, LeaseRecord};
+pub use record::{Contents, Position};
 pub use view::StoreView;
 
 use crate::api::{Response, Status};

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use im::OrdMap;
 
-use super::key_range::KeyRange;
 use super::history::History;
+use super::key_range::KeyRange;
 use super::record::{Contents, Position, Record};
 use crate::api::Status;
 use crate::digest::Digest;
@@ -204,7 +204,6 @@ impl Mvcc {
             }
         }
     }
-
 }
 
 // Reading.

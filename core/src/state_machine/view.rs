@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::lease::LeaseRecord;
 use super::mvcc::ReadAt;
+use super::record::Contents;
 use super::store::Store;
 use crate::digest::Digest;
 use crate::proto::{etcdserverpb as pb, mvccpb};
@@ -52,6 +53,11 @@ impl StoreView {
     /// The events of the revisions `first..=last`, else like [`StoreView::events_since`].
     pub fn events_between(&self, first: Revision, last: Revision) -> impl Iterator<Item = mvccpb::Event> + '_ {
         self.store.mvcc.events(first, last).map(|record| record.to_event())
+    }
+
+    /// What the events of [`StoreView::events_between`] are made from: nothing is copied.
+    pub fn records_between(&self, first: Revision, last: Revision) -> impl Iterator<Item = &Contents> + '_ {
+        self.store.mvcc.events(first, last).map(|record| &***record)
     }
 
     /// The key as it is now.

@@ -13,14 +13,13 @@
 //!
 //! Harnesses of real clusters tell kills of members as `Observation::Crashed`.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use detcd_core::digest::Digest;
-use detcd_core::proto::mvccpb::Event;
+use detcd_core::proto::mvccpb::{Event, event::EventType};
+use detcd_core::state_machine::Contents;
 use detcd_core::types::{LogIndex, Revision};
 use detcd_core::{NodeStatus, StoreView};
-use prost::Message;
 
 use super::serializability::header;
 use super::window::Window;
@@ -54,7 +53,8 @@ pub struct Revisions {
     /// The position of each member's last end.
     crashed: Vec<u64>,
     contents: Window<Digest>,
-    encoded: Vec<u8>,
+    /// Room for the events of a revision, used again and again.
+    room: Vec<u8>,
     open: BTreeMap<OpId, (ClientId, u64)>,
     /// The newest header that a member showed a client in its present life, and the position.
     sessions: BTreeMap<(ClientId, u64), (Revision, u64)>,
@@ -69,7 +69,7 @@ impl Revisions {
             standing: vec![None; config.nodes],
             crashed: vec![0; config.nodes],
             contents: Window::new(WINDOW_REVISIONS),
-            encoded: Vec::new(),
+            room: Vec::new(),
             open: BTreeMap::new(),
             sessions: BTreeMap::new(),
         }
@@ -103,11 +103,13 @@ impl Revisions {
 
     /// Compares the events of `first..=last` on a member with what they were first.
     fn compare(&mut self, node: NodeIndex, first: Revision, last: Revision, view: &StoreView) -> Result<(), String> {
-        let mut events = view.events_between(first, last).peekable();
+        let mut records = view.records_between(first, last).peekable();
         for revision in first..=last {
-            let its = std::iter::from_fn(|| events.next_if(|event| mod_revision(event) == revision));
-            let digest = digest(&mut self.encoded, its);
-            if !self.agrees(revision, digest) {
+            self.room.clear();
+            while let Some(record) = records.next_if(|record| record.at.revision == revision) {
+                put_record(&mut self.room, record);
+            }
+            if !self.agrees(revision) {
                 let its: Vec<Event> = view.events_between(revision, revision).collect();
                 return Err(format!("{} on node {node}", differs(revision, &its)));
             }
@@ -115,9 +117,10 @@ impl Revisions {
         Ok(())
     }
 
-    /// Whether the events of a revision are what they were first, as far as that is still known.
-    fn agrees(&mut self, revision: Revision, digest: Digest) -> bool {
+    /// Whether the events of a revision, which stand in `room`, are what they were first, as far as that is still known.
+    fn agrees(&mut self, revision: Revision) -> bool {
         let number = u64::try_from(revision).expect("revisions begin at 1");
+        let digest = Digest::of(&self.room);
         self.contents.get_or_insert(number, digest).is_none_or(|first| *first == digest)
     }
 
@@ -137,8 +140,9 @@ impl Revisions {
                 }
             }
             HistoryEvent::Revision { revision, events } => {
-                let digest = digest(&mut self.encoded, events.iter());
-                match self.agrees(*revision, digest) {
+                self.room.clear();
+                events.iter().for_each(|event| put_event(&mut self.room, event));
+                match self.agrees(*revision) {
                     true => Ok(()),
                     false => Err(format!("{}, as the witness tells", differs(*revision, events))),
                 }
@@ -162,19 +166,28 @@ impl Revisions {
     }
 }
 
-fn mod_revision(event: &Event) -> Revision {
-    event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
+/// Appends everything that a client can see of a record.
+fn put_record(room: &mut Vec<u8>, record: &Contents) {
+    let numbers = [record.create_revision, record.at.revision, record.version, record.lease];
+    put(room, record.is_tombstone(), numbers, &record.key, &record.value);
 }
 
-/// The digest of all events of a revision. `encoded` is room that is used again and again.
-fn digest(encoded: &mut Vec<u8>, events: impl Iterator<Item: Borrow<Event>>) -> Digest {
-    encoded.clear();
-    for event in events {
-        let event = event.borrow();
-        encoded.extend((event.encoded_len() as u64).to_le_bytes());
-        event.encode(encoded).expect("a vector has room");
-    }
-    Digest::of(encoded)
+/// The same of an event.
+fn put_event(room: &mut Vec<u8>, event: &Event) {
+    let Some(kv) = &event.kv else { return };
+    let numbers = [kv.create_revision, kv.mod_revision, kv.version, kv.lease];
+    put(room, event.r#type() == EventType::Delete, numbers, &kv.key, &kv.value);
+}
+
+fn put(room: &mut Vec<u8>, deleted: bool, numbers: [i64; 4], key: &[u8], value: &[u8]) {
+    let mut head = [0; 49];
+    let lens = [key.len() as u64, value.len() as u64].map(u64::to_le_bytes);
+    let words = numbers.map(i64::to_le_bytes).into_iter().chain(lens);
+    head[0] = u8::from(deleted);
+    head[1..].chunks_exact_mut(8).zip(words).for_each(|(slot, word)| slot.copy_from_slice(&word));
+    room.extend_from_slice(&head);
+    room.extend_from_slice(key);
+    room.extend_from_slice(value);
 }
 
 fn differs(revision: Revision, events: &[Event]) -> String {

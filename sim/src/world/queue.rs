@@ -87,13 +87,18 @@ pub(super) enum Event {
     Check,
 }
 
+/// How many events may be planned at once, as a power of two.
+const SLOT_BITS: u32 = 24;
+
 /// The events to come.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    order: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// The time, the number of the plan, and the slot, from the highest bit to the lowest: one comparison tells which
+    /// is earlier.
+    order: BinaryHeap<Reverse<u128>>,
     sequence: u64,
     slots: Vec<Option<Event>>,
-    free: Vec<usize>,
+    free: Vec<u32>,
 }
 
 impl Queue {
@@ -101,23 +106,27 @@ impl Queue {
     pub fn push(&mut self, at: u64, event: Event) {
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.slots[slot] = Some(event);
+                self.slots[slot as usize] = Some(event);
                 slot
             }
             None => {
                 self.slots.push(Some(event));
-                self.slots.len() - 1
+                u32::try_from(self.slots.len() - 1).expect("far fewer events at once")
             }
         };
         self.sequence += 1;
-        self.order.push(Reverse((at, self.sequence, slot)));
+        assert!(slot < 1 << SLOT_BITS && self.sequence < 1 << (64 - SLOT_BITS), "a run stays within its bounds");
+        let place = self.sequence << SLOT_BITS | u64::from(slot);
+        self.order.push(Reverse(u128::from(at) << 64 | u128::from(place)));
     }
 
     /// The next event and its time.
     pub fn pop(&mut self) -> Option<(u64, Event)> {
-        let Reverse((at, _, slot)) = self.order.pop()?;
+        let Reverse(next) = self.order.pop()?;
+        let at = u64::try_from(next >> 64).expect("the upper half");
+        let slot = u32::try_from(next & ((1 << SLOT_BITS) - 1)).expect("24 bits");
         self.free.push(slot);
-        Some((at, self.slots[slot].take().expect("every slot in order has its event")))
+        Some((at, self.slots[slot as usize].take().expect("every slot in order has its event")))
     }
 }
 

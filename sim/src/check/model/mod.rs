@@ -117,58 +117,29 @@ impl Store {
         if events.is_empty() {
             return Err(format!("revision {revision} has no events"));
         }
-        for (place, event) in events.iter().enumerate() {
-            self.judge_event(revision, event)?;
-            self.apply(revision, events, place);
+        for place in 0..events.len() {
+            self.take_event(revision, events, place)?;
         }
         self.events.push_back(events.clone());
         self.head = revision;
         Ok(())
     }
 
-    /// Whether the store could have made this event now (contract, sections 1.1 Put and 1.2 DELETE).
-    fn judge_event(&self, revision: Revision, event: &Event) -> Result<(), String> {
+    fn take_event(&mut self, revision: Revision, events: &Arc<[Event]>, place: usize) -> Result<(), String> {
+        let event = &events[place];
         let Some(kv) = &event.kv else {
             return Err(format!("an event of revision {revision} has no key"));
         };
-        let newest = self.keys.get(&kv.key).and_then(VecDeque::back);
-        if newest.is_some_and(|version| version.revision == revision) {
-            return Err(format!("revision {revision} has two events of key {}", show(&kv.key)));
-        }
-        let before = newest.and_then(Version::kv);
-        let expected = match event.r#type() {
-            EventType::Put => {
-                let create_revision = before.map_or(revision, |kv| kv.create_revision);
-                let version = before.map_or(0, |kv| kv.version) + 1;
-                if (kv.create_revision, kv.mod_revision, kv.version) == (create_revision, revision, version) {
-                    return Ok(());
-                }
-                KeyValue { create_revision, mod_revision: revision, version, ..kv.clone() }
-            }
-            EventType::Delete if before.is_none() => {
-                return Err(format!("revision {revision} deletes key {}, which does not exist", show(&kv.key)));
-            }
-            EventType::Delete => tombstone(&kv.key, revision),
-        };
-        if *kv != expected {
-            return Err(format!("an event of revision {revision} is {}, not {}", show_kv(kv), show_kv(&expected)));
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, revision: Revision, events: &Arc<[Event]>, place: usize) {
-        let event = &events[place];
-        let Some(kv) = &event.kv else { return };
-        let floor = self.floor;
         let versions = match self.keys.get_mut(&kv.key) {
             Some(versions) => versions,
             None => self.keys.entry(kv.key.clone()).or_default(),
         };
+        judge_event(revision, event, kv, versions.back())?;
         let lease_before = versions.back().and_then(Version::kv).map_or(0, |kv| kv.lease);
         let deleted = event.r#type() == EventType::Delete;
         let lease_now = if deleted { 0 } else { kv.lease };
         versions.push_back(Version { revision, events: events.clone(), place });
-        while versions.get(1).is_some_and(|next| next.revision <= floor) {
+        while versions.get(1).is_some_and(|next| next.revision <= self.floor) {
             versions.pop_front();
         }
         if deleted {
@@ -177,6 +148,7 @@ impl Store {
         if lease_before != lease_now {
             self.attach(lease_before, lease_now, &kv.key);
         }
+        Ok(())
     }
 
     fn attach(&mut self, from: i64, to: i64, key: &Bytes) {
@@ -206,7 +178,8 @@ impl Store {
         }
         while self.dead.front().is_some_and(|(revision, _)| *revision <= self.floor) {
             let Some((_, key)) = self.dead.pop_front() else { break };
-            let gone = self.keys.get(&key).is_some_and(|versions| versions.iter().all(|version| version.kv().is_none()));
+            let gone =
+                self.keys.get(&key).is_some_and(|versions| versions.iter().all(|version| version.kv().is_none()));
             if gone {
                 self.keys.remove(&key);
             }
@@ -225,6 +198,33 @@ impl Store {
         let Some(keys) = self.attached(lease) else { return false };
         keys.len() == events.len() && events.iter().zip(keys).all(|(event, key)| deleted(event).as_ref() == Some(key))
     }
+}
+
+/// Whether a key whose newest version is `newest` could have had this event at `revision` (contract, sections 1.1 Put
+/// and 1.2 DELETE).
+fn judge_event(revision: Revision, event: &Event, kv: &KeyValue, newest: Option<&Version>) -> Result<(), String> {
+    if newest.is_some_and(|version| version.revision == revision) {
+        return Err(format!("revision {revision} has two events of key {}", show(&kv.key)));
+    }
+    let before = newest.and_then(Version::kv);
+    let expected = match event.r#type() {
+        EventType::Put => {
+            let create_revision = before.map_or(revision, |kv| kv.create_revision);
+            let version = before.map_or(0, |kv| kv.version) + 1;
+            if (kv.create_revision, kv.mod_revision, kv.version) == (create_revision, revision, version) {
+                return Ok(());
+            }
+            KeyValue { create_revision, mod_revision: revision, version, ..kv.clone() }
+        }
+        EventType::Delete if before.is_none() => {
+            return Err(format!("revision {revision} deletes key {}, which does not exist", show(&kv.key)));
+        }
+        EventType::Delete => tombstone(&kv.key, revision),
+    };
+    if *kv != expected {
+        return Err(format!("an event of revision {revision} is {}, not {}", show_kv(kv), show_kv(&expected)));
+    }
+    Ok(())
 }
 
 /// What a DELETE event carries: key and revision only (contract, section 1.2).
