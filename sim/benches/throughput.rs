@@ -67,9 +67,9 @@ fn throughput(criterion: &mut Criterion) {
     assert_eq!(bare.commits, report.ops);
 
     let ops = report.ops as f64;
-    println!("full: {:9.0} ops/s of CPU, {:5.2} messages a commit", ops / full_s, report.messages as f64 / ops);
+    let (messages, events) = (report.messages as f64 / ops, report.events as f64 / ops);
+    println!("full: {:9.0} ops/s of CPU, {messages:5.2} messages a commit, {events:.2} events", ops / full_s);
     println!("bare: {:9.0} ops/s of CPU, {:5.2} messages a commit", ops / bare_s, bare.messages as f64 / ops);
-    println!("events {} ops {} sim_ms {} planned {}", report.events, report.ops, report.sim_ms, report.ops_planned);
     println!("ratio: {:.3}; {:.0} times real time", bare_s / full_s, report.sim_ms as f64 / 1_000.0 / full_s);
 
     let mut group = criterion.benchmark_group("committed operations");
