@@ -21,6 +21,14 @@ use crate::cluster::{Cluster, ClusterError};
 /// The client that reads everything once more.
 const LAST_CLIENT: u32 = 1_000;
 
+/// Of so many faults one comes later: a new leader gives all leases their whole time again, and with a new leader
+/// every few seconds none would ever end by itself.
+const LONG_CALM_EVERY: u64 = 8;
+/// Which one.
+const LONG_CALM_AT: u64 = 2;
+/// How much later.
+const LONG_CALM_FACTOR: u32 = 6;
+
 /// What a run has to contain; it ends when it does.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -38,7 +46,7 @@ pub struct Plan {
     pub writes: u64,
     /// It ends here even if that is missing.
     pub at_most: Duration,
-    /// How long the cluster is left alone between two faults.
+    /// How long the cluster is left alone between two faults; now and then longer, so that leases end.
     pub calm: Duration,
 }
 
@@ -248,7 +256,8 @@ async fn work(mut client: RecordedClient, seed: u64, stop: Arc<AtomicBool>, writ
 async fn torment(cluster: &mut Cluster, plan: &Plan, begin: Instant, load: &Load) -> Result<Done, ClusterError> {
     let mut done = Done::default();
     for number in 0.. {
-        tokio::time::sleep(plan.calm).await;
+        let calm = if number % LONG_CALM_EVERY == LONG_CALM_AT { plan.calm * LONG_CALM_FACTOR } else { plan.calm };
+        tokio::time::sleep(calm).await;
         let fulfilled =
             begin.elapsed() >= plan.at_least && done.kills() >= plan.kills && load.acknowledged_writes() >= plan.writes;
         if fulfilled || begin.elapsed() >= plan.at_most {

@@ -57,7 +57,7 @@ pub(super) struct Known {
     pub(super) seen: BTreeMap<Bytes, i64>,
     /// Its lease; 0 for none.
     pub(super) lease: i64,
-    /// The one before, which it left to its end; 0 for none.
+    /// An earlier one that it left to its end and still remembers; 0 for none.
     pub(super) left: i64,
     /// The newest revision that the witness has told of. The past is only given up behind it: a witness that misses a
     /// revision could not tell what it did.
@@ -74,7 +74,12 @@ impl Known {
             (Step::Get { key, revision: 0, .. }, Response::Range(range)) => {
                 self.seen.insert(key.clone(), range.kvs.first().map_or(0, |kv| kv.mod_revision));
             }
-            (Step::Grant { lease, .. }, _) => self.left = std::mem::replace(&mut self.lease, *lease),
+            (Step::Grant { lease, .. }, _) => {
+                let before = std::mem::replace(&mut self.lease, *lease);
+                if self.left == 0 {
+                    self.left = before;
+                }
+            }
             (Step::KeepAlive { lease }, Response::LeaseKeepAlive(kept)) if kept.ttl <= 0 => self.forget(*lease),
             (Step::Revoke { lease }, _) => self.forget(*lease),
             _ => {}
@@ -120,8 +125,8 @@ pub(super) fn draw_step(seed: u64, client: u64, number: u64, known: &Known) -> S
         return Step::Compact { revision: past() };
     }
     match (draw(6, 100), draw_plain_step(seed, client, number, known)) {
-        // One that was left may have ended by now.
-        (0, _) if known.left != 0 && draw(8, 2) == 0 => Step::Revoke { lease: known.left },
+        // One that was left for some time may have ended.
+        (0, _) if known.left != 0 && draw(8, 8) == 0 => Step::Revoke { lease: known.left },
         (0, _) if known.lease != 0 => Step::Revoke { lease: known.lease },
         (1..4, _) if known.lease != 0 => Step::KeepAlive { lease: known.lease },
         (0..5, _) => {
