@@ -18,11 +18,12 @@ pub struct Member {
 /// The configuration of one node. Every limit is here, so that a simulation can draw each of them.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The cluster that the data directory must belong to.
+    /// The cluster that a fresh data directory is made for. One with data knows its own.
     pub cluster_id: ClusterId,
-    /// This member's id; must be one of `members`.
+    /// This member's id; must be one of `members`, and the one that a data directory was made for.
     pub node_id: NodeId,
-    /// The founding members, the same list on each of them, in any order.
+    /// The founding members, the same list on each of them, in any order. A data directory that is not fresh knows the
+    /// members; then only this one's name counts.
     pub members: Vec<Member>,
     /// Where clients reach this member; published through the log.
     pub client_urls: Vec<String>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cluster::Cluster;
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::etcdserverpb as pb;
-use detcd_core::types::ClusterId;
+use detcd_core::types::{ClusterId, NodeId};
 use detcd_core::{HaltReason, Input, Instant, Role};
 
 fn put(key: &str, value: &str) -> Request {
@@ -137,6 +137,66 @@ fn a_cluster_comes_back_from_its_disks_with_the_same_state() {
     cluster.run_ms(1000);
     let states: Vec<_> = (0..3).map(|at| cluster.node(at).status().state).collect();
     assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
+}
+
+#[test]
+fn a_data_directory_knows_its_cluster_and_its_members_with_and_without_a_checkpoint() {
+    for checkpoint_entries in [10, 1_000_000] {
+        let mut cluster = Cluster::new(3, |config| config.checkpoint_entries = checkpoint_entries);
+        let leader = cluster.leader();
+        for n in 0..50 {
+            cluster.ask(leader, put("k", &format!("v{n}"))).unwrap();
+        }
+        cluster.run_ms(1000);
+        assert_eq!(cluster.marked(leader, "checkpoint: durable"), checkpoint_entries == 10);
+        for at in 0..3 {
+            cluster.kill(at);
+            // What each is told now names nobody but itself, as a cluster of its own, and by another name.
+            let config = cluster.config_mut(at);
+            config.members.retain(|member| member.id == config.node_id);
+            config.members[0].name = format!("again-{at}");
+            config.cluster_id = ClusterId(99);
+        }
+        (0..3).for_each(|at| cluster.open(at));
+        let leader = cluster.leader();
+        let Ok(Response::Range(range)) = cluster.ask(leader, get("k")) else { panic!("not read") };
+        assert_eq!(range.header.unwrap().cluster_id, 7);
+        assert_eq!(range.kvs[0].value, "v49");
+        cluster.run_ms(1000);
+        let members = Request::MemberList(pb::MemberListRequest { linearizable: true });
+        let Ok(Response::MemberList(list)) = cluster.ask(leader, members) else { panic!("not listed") };
+        let names: Vec<&str> = list.members.iter().map(|member| &*member.name).collect();
+        assert_eq!(names, ["again-0", "again-1", "again-2"], "a member is called what it is told to be called");
+        let states: Vec<_> = (0..3).map(|at| cluster.node(at).status().state).collect();
+        assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
+    }
+}
+
+#[test]
+fn a_member_that_is_killed_while_its_data_directory_is_made_begins_anew() {
+    for steps in 0.. {
+        let mut cluster = Cluster::new(1, |_| {});
+        cluster.kill(0);
+        cluster.disks[0].clear();
+        cluster.held[0] = true;
+        cluster.open(0);
+        let mut done = 0;
+        while done < steps && !cluster.withheld[0].is_empty() {
+            cluster.release(0, 1);
+            cluster.run_ms(1);
+            done += 1;
+        }
+        if done < steps {
+            assert!(steps > 10, "{steps}");
+            return;
+        }
+        cluster.kill(0);
+        cluster.held[0] = false;
+        cluster.open(0);
+        cluster.leader();
+        assert_eq!(cluster.halted[0], None, "after {steps} operations");
+        assert!(cluster.ask(0, put("k", "v")).is_ok(), "after {steps} operations");
+    }
 }
 
 #[test]
@@ -315,12 +375,14 @@ fn a_call_without_a_quorum_times_out_with_an_unknown_outcome() {
 }
 
 #[test]
-fn a_data_directory_of_another_cluster_is_refused_and_not_touched() {
+fn a_data_directory_of_another_member_is_refused_and_not_touched() {
     let mut cluster = Cluster::new(1, |_| {});
     cluster.leader();
     cluster.kill(0);
     let (before, writes) = (cluster.disks[0].clone(), cluster.writes);
-    cluster.config_mut(0).cluster_id = ClusterId(8);
+    let config = cluster.config_mut(0);
+    config.node_id = NodeId(8);
+    config.members[0].id = NodeId(8);
     cluster.open(0);
     cluster.run_ms(100);
     assert!(matches!(cluster.halted[0], Some(HaltReason::Foreign { .. })), "{:?}", cluster.halted[0]);

@@ -1,14 +1,15 @@
 //! Opening: read the log, read the checkpoint it goes on from, make the log ready to be written, and only then take
 //! part. Nothing is written before everything has been read and found whole.
 
-use crate::config::NodeConfig;
+use crate::config::{Member, NodeConfig};
 use crate::consensus::Start;
 use crate::disk_queue::DiskQueue;
 use crate::effect::{DiskAction, FileName, HaltReason, Note, Outputs};
 use crate::input::{DiskError, DiskReply, Listing};
-use crate::log::{ConfState, Entry, HardState, SnapshotMeta};
+use crate::log::{ConfState, Entry, EntryKind, HardState, SnapshotMeta};
+use crate::proto::etcdserverpb as pb;
 use crate::snapshot::{SnapshotError, SnapshotLoader, checkpoint_name, parse_checkpoint_name};
-use crate::state_machine::{StateMachine, bootstrap_entries};
+use crate::state_machine::{MemberAction, MemberAttributes, MemberChange, StateMachine, bootstrap_entries};
 use crate::types::{DiskOp, LogIndex, NodeId, Term};
 use crate::wal::{CutTail, Recovered, Recovery, WalConfig, WriteId, Writer};
 
@@ -26,6 +27,8 @@ pub(super) struct Opening {
 /// What all stages share.
 struct Reading {
     config: NodeConfig,
+    /// This member's name, as it was told.
+    own_name: String,
     disk: DiskQueue,
     /// The checkpoint files there are, and their sizes.
     checkpoint_files: Vec<(FileName, u64)>,
@@ -72,8 +75,8 @@ const READ_BYTES: u64 = 256 << 10;
 impl Opening {
     /// Begins with the names and sizes of the files.
     pub(super) fn begin(config: NodeConfig, listing: &Listing, out: &mut Outputs) -> Result<Opened, HaltReason> {
-        let is_member = config.members.iter().any(|member| member.id == config.node_id);
-        assert!(is_member, "a node is one of its cluster's founding members");
+        let own = config.members.iter().find(|member| member.id == config.node_id);
+        let own_name = own.expect("a node is one of the members that it is told of").name.clone();
         let recovery = Recovery::new(WalConfig::of(&config), listing);
         let in_dir = |name: &str| name.strip_prefix(CHECKPOINT_DIR).is_some_and(|rest| rest.starts_with('/'));
         let checkpoint_files = listing.files.iter().filter(|(name, _)| in_dir(name));
@@ -86,6 +89,7 @@ impl Opening {
             read_bytes,
             total_bytes,
             config,
+            own_name,
         };
         let opening = Box::new(Opening { reading, stage: Stage::Log(Box::new(recovery)) });
         out.notes.push(Note::Phase(opening.phase()));
@@ -152,7 +156,12 @@ impl Opening {
         }
     }
 
-    fn member_start(self) -> MemberStart {
+    fn member_start(mut self) -> MemberStart {
+        // The data says who belongs to the cluster, but a member is called what it is told to be called.
+        let Reading { config, own_name, .. } = &mut self.reading;
+        for own in config.members.iter_mut().filter(|member| member.id == config.node_id) {
+            own.name = std::mem::take(own_name);
+        }
         let Stage::Writer(opening) = self.stage else { unreachable!("the last stage") };
         MemberStart {
             config: self.reading.config,
@@ -197,6 +206,12 @@ impl Reading {
                 if meta.index != loading.meta.index || meta.term != loading.meta.term {
                     return Err(damaged_checkpoint(&file, &SnapshotError::NotASnapshot));
                 }
+                let view = state.view();
+                if view.cluster_id() != self.config.cluster_id {
+                    let what = format!("{file} is of another cluster than the log, {}", view.cluster_id());
+                    return Err(HaltReason::Foreign { what });
+                }
+                self.config.members = view.members().map(member_of).collect();
                 Ok(self.open_writer(loading.recovered, Some(meta), state))
             }
             Stage::Writer(_) => unreachable!("the last stage"),
@@ -205,6 +220,10 @@ impl Reading {
 
     /// The log is read: begins with the newest checkpoint that it marks and goes on from, or with the founders' state.
     fn after_log(&mut self, recovered: Recovered, out: &mut Outputs) -> Result<Stage, HaltReason> {
+        self.config.cluster_id = recovered.cluster_id;
+        if has_founders(&recovered) {
+            self.config.members = founders(&recovered.entries);
+        }
         self.judge_cut(&recovered, out)?;
         let usable = |meta: &&SnapshotMeta| {
             meta.index > LogIndex(0)
@@ -227,8 +246,8 @@ impl Reading {
             });
         }
         let founding = bootstrap_entries(self.config.cluster_id, &self.config.members);
-        if !recovered.fresh && !starts_with(&recovered.entries, &founding) {
-            let what = "the log was begun with other founding members than --initial-cluster names".to_string();
+        if has_founders(&recovered) && !starts_with(&recovered.entries, &founding) {
+            let what = "the log does not begin with the members that founded the cluster".to_string();
             return Err(HaltReason::Foreign { what });
         }
         let state = StateMachine::genesis(self.config.cluster_id, &self.config.members);
@@ -245,7 +264,7 @@ impl Reading {
             return Ok(());
         };
         let founders = self.founders_meta();
-        let newest = recovered.marks.iter().rev().find(|mark| mark.index > founders.index).unwrap_or(&founders);
+        let newest = recovered.marks.iter().rev().find(|mark| mark.index > LogIndex(0)).unwrap_or(&founders);
         if !newest.conf_state.elects_without_one() {
             let what =
                 format!("{rot}, in what may have been acknowledged; too few other voters are there to repair it");
@@ -271,13 +290,15 @@ impl Reading {
             boot: recovered.boot,
             lost_until: recovered.lost_until,
         };
-        if recovered.fresh {
-            start.hard_state = HardState { term: Term(1), vote: NodeId(0), commit: applied.index };
+        let founds = checkpoint.is_none() && !has_founders(&recovered);
+        if founds {
+            let term = recovered.hard_state.term.max(Term(1));
+            start.hard_state = HardState { term, vote: NodeId(0), commit: applied.index };
         } else {
             start.entries = recovered.entries_after(applied.index).to_vec();
         }
         let mut writer = Writer::open(WalConfig::of(&self.config), recovered.start, &mut self.disk);
-        let wait_for = if recovered.fresh {
+        let wait_for = if founds {
             let founding = bootstrap_entries(self.config.cluster_id, &self.config.members);
             writer.append(&founding, Some(start.hard_state), None)
         } else {
@@ -312,6 +333,28 @@ impl Reading {
             }
         }
     }
+}
+
+/// Whether the log holds its founders, or goes on behind them. The hard state that commits them is written behind them
+/// in the first write of all; a log without it was created and never served, and is founded once more.
+fn has_founders(recovered: &Recovered) -> bool {
+    !recovered.fresh && recovered.hard_state.commit > LogIndex(0)
+}
+
+/// The members that the first entries name: those of term 1, in which nobody ever led.
+fn founders(entries: &[Entry]) -> Vec<Member> {
+    let founding = entries.iter().take_while(|entry| entry.term == Term(1) && entry.kind == EntryKind::ConfChange);
+    let member = |entry: &Entry| match MemberChange::decode(&entry.data).ok()? {
+        MemberChange {
+            node_id: id, action: MemberAction::AddVoter(MemberAttributes { peer_urls, name, .. }), ..
+        } => Some(Member { id, name, peer_urls }),
+        _ => None,
+    };
+    founding.filter_map(member).collect()
+}
+
+fn member_of(member: &pb::Member) -> Member {
+    Member { id: NodeId(member.id), name: member.name.clone(), peer_urls: member.peer_ur_ls.clone() }
 }
 
 fn starts_with(entries: &[Entry], founding: &[Entry]) -> bool {

@@ -88,7 +88,7 @@ const NUMBER_MAX: u64 = i64::MAX as u64;
 pub struct WalConfig {
     /// Whose log it is.
     pub node_id: NodeId,
-    /// Of which cluster.
+    /// Of which cluster, if the log is yet to be created.
     pub cluster_id: ClusterId,
     /// Segments are allocated with this many bytes, rounded up to whole sectors.
     pub segment_bytes: u64,

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use crate::effect::{DiskAction, FileName, HaltReason};
 use crate::input::Listing;
 use crate::log::{Entry, HardState, SnapshotMeta};
-use crate::types::{LogIndex, Term};
+use crate::types::{ClusterId, LogIndex, Term};
 
 use super::marks::{MARKS_FILE_BYTES, Mark, MarksRead, marks_file, read_marks};
 use super::payload::put_header;
@@ -57,6 +57,8 @@ enum RecoveryStage {
 pub struct Recovered {
     /// Whether there was no log: the directory is fresh, or its creation was never completed.
     pub fresh: bool,
+    /// The cluster that the log is of. It decides, whatever the configuration says; that is for a fresh directory.
+    pub cluster_id: ClusterId,
     /// The number of this life of the node, counted from 1; it counts once [`super::Writer::is_open`].
     pub boot: u64,
     /// The newest hard state. Its term and commit index are at least those that entries and marks prove.
@@ -272,7 +274,8 @@ impl Recovery {
     fn check_unfinished(&self, tail: &TailStart) -> Result<(), HaltReason> {
         let is_first = self.segments.len() == 1 && self.segments[0].0.seq == 0;
         let mut header = BytesMut::new();
-        put_header(&mut header, &mut 0, self.config.node_id, self.config.cluster_id, true, HardState::default());
+        let cluster_id = self.log.cluster.unwrap_or(self.config.cluster_id);
+        put_header(&mut header, &mut 0, self.config.node_id, cluster_id, true, HardState::default());
         if is_first && self.log.is_untouched() && tail.offset.max(tail.torn.end) <= header.len() as u64 {
             return Ok(());
         }
@@ -317,6 +320,7 @@ impl Recovery {
         };
         Ok(Recovered {
             fresh,
+            cluster_id: log.cluster.unwrap_or(self.config.cluster_id),
             boot: marks.next_boot,
             hard_state: log.hard_state,
             first_index: log.first_index,

@@ -16,7 +16,9 @@ use super::damaged;
 #[derive(Debug)]
 pub(super) struct LogBuilder {
     /// Whose log it has to be.
-    owner: (NodeId, ClusterId),
+    node: NodeId,
+    /// Of which cluster it is, once it has said so.
+    pub(super) cluster: Option<ClusterId>,
     /// The running checksum.
     pub(super) crc: u32,
     pub(super) hard_state: HardState,
@@ -33,7 +35,8 @@ pub(super) struct LogBuilder {
 impl Default for LogBuilder {
     fn default() -> LogBuilder {
         LogBuilder {
-            owner: (NodeId(0), ClusterId(0)),
+            node: NodeId(0),
+            cluster: None,
             crc: 0,
             hard_state: HardState::default(),
             first_index: LogIndex(1),
@@ -61,7 +64,7 @@ impl Place<'_> {
 impl LogBuilder {
     /// Begins with the first segment that counts; entries before the index in its name need not be in it.
     pub(super) fn begin(&mut self, config: &WalConfig, first: SegmentName) {
-        self.owner = (config.node_id, config.cluster_id);
+        self.node = config.node_id;
         self.first_index = first.index.max(LogIndex(1));
     }
 
@@ -106,14 +109,13 @@ impl LogBuilder {
     }
 
     fn take_owner(&mut self, (node, cluster): (NodeId, ClusterId), place: Place<'_>) -> Result<(), HaltReason> {
-        let (my_node, my_cluster) = self.owner;
-        if (node, cluster) == self.owner {
+        let before = self.cluster.replace(cluster).unwrap_or(cluster);
+        if node == self.node && cluster == before {
             return Ok(());
         }
-        let what = format!(
-            "{} belongs to member {node} of cluster {cluster}, this is member {my_node} of cluster {my_cluster}",
-            place.file
-        );
+        let mine = if cluster == before { String::new() } else { format!(" of cluster {before}") };
+        let what =
+            format!("{} belongs to member {node} of cluster {cluster}, this is member {}{mine}", place.file, self.node);
         Err(HaltReason::Foreign { what })
     }
 

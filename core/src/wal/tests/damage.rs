@@ -127,16 +127,19 @@ fn two_segments_with_one_number_are_refused() {
 }
 
 #[test]
-fn a_log_of_another_member_or_cluster_is_foreign() {
+fn a_log_of_another_member_is_foreign_and_one_of_this_member_knows_its_cluster() {
     let config = small_config();
-    let (mut disk, _) = stopped(&config, 3);
-    for other in
-        [WalConfig { node_id: NodeId(5), ..config.clone() }, WalConfig { cluster_id: ClusterId(5), ..config.clone() }]
-    {
-        assert!(matches!(recover(&other, &mut disk), Err(HaltReason::Foreign { .. })));
-    }
+    let (mut disk, segments) = stopped(&config, 40);
+    let other = WalConfig { cluster_id: ClusterId(5), ..config.clone() };
+    assert_eq!(recover(&other, &mut disk).unwrap().cluster_id, config.cluster_id);
+    let (strange, strange_segments) = stopped(&other, 40);
+    assert_eq!(segments, strange_segments);
+    let mut mixed = disk.clone();
+    mixed.put(&segments[1], strange.content(&segments[1]));
+    assert!(recover(&config, &mut mixed).is_err(), "a segment of another cluster in the middle");
+    let other = WalConfig { node_id: NodeId(5), ..config };
+    assert!(matches!(recover(&other, &mut disk), Err(HaltReason::Foreign { .. })));
     disk.remove(MARKS);
-    let other = WalConfig { cluster_id: ClusterId(5), ..config };
     assert!(matches!(recover(&other, &mut disk), Err(HaltReason::Foreign { .. })));
 }
 
