@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use detcd_core::types::{ClusterId, NodeId};
+use detcd_core::types::ClusterId;
 use detcd_core::{Member, NodeConfig};
 
 use crate::flags::{FLAGS, Given};
@@ -151,12 +151,6 @@ impl Config {
             txn_ops_max: self.txn_ops_max,
             ..NodeConfig::with_etcd_defaults(cluster_id, own.id, members.clone(), seed)
         }
-    }
-
-    /// Who has the id `node`, and where it listens: the founders other than this member.
-    pub fn other_members(&self) -> Vec<(NodeId, Vec<Url>)> {
-        let others = self.initial_cluster.iter().filter(|(name, _)| *name != self.name);
-        others.map(|(name, urls)| (self.member(name, urls).id, urls.clone())).collect()
     }
 
     /// The longest gRPC message that is accepted, in bytes (contract, section 1).

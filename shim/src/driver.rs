@@ -269,7 +269,7 @@ mod tests {
         };
         let disk = Disk::new(host.clone(), dir, done);
         let (garbage, _garbage_of) = mpsc::channel();
-        let peers = Outboxes::new([]);
+        let peers = Outboxes::default();
         let (end, ended) = watch::channel(None);
         let driver = Driver::open(Parts { config, listing, host, inbox, disk, peers, garbage });
         let thread = std::thread::spawn(move || driver.run(&end));

@@ -30,7 +30,7 @@ flags! {
     "listen-client-urls", "http://localhost:2379", "URLs to listen on for clients, gRPC and HTTP";
     "initial-advertise-peer-urls", "http://localhost:2380", "URLs at which other members reach this one";
     "advertise-client-urls", "http://localhost:2379", "URLs at which clients reach this member";
-    "initial-cluster", "", "founding members, name=url with commas between; by default this member alone";
+    "initial-cluster", "", "founders of a fresh data-dir, name=url with commas between; by default this member alone";
     "initial-cluster-state", "new", "new, or existing for a data-dir that already holds a member";
     "initial-cluster-token", "etcd-cluster", "word that tells clusters apart whose members have the same URLs";
     "heartbeat-interval", "100", "milliseconds between two heartbeats of the leader";

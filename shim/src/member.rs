@@ -19,7 +19,7 @@ use crate::grpc::Services;
 use crate::host::{Host, Listener, Task};
 use crate::http;
 use crate::inbox::Inbox;
-use crate::peers::{Identity, Inbound, Outboxes, dial};
+use crate::peers::{Links, Outboxes};
 use crate::serve::{Routes, connections, serve};
 use crate::urls::Url;
 
@@ -73,25 +73,19 @@ impl Member {
         let client_addresses = client_listeners.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
         let dir = Arc::new(DataDir::open(&config.data_dir, config.must_exist)?);
         let node = config.node_config(host.seed()?);
-        let identity = Identity { cluster: node.cluster_id, own: node.node_id };
-        let others = config.other_members();
-        let ids = || others.iter().map(|(id, _)| *id);
+        let own = node.node_id;
         let inbox = Arc::new(Inbox::default());
-        let outboxes = Outboxes::new(ids());
+        let outboxes = Outboxes::default();
         let (timeout, calls_max) = (node.request_timeout(), node.calls_waiting_max);
         let (published, end) = start_driver(&host, node, dir, &inbox, outboxes.clone())?;
 
         // A member that is still loading, or that will refuse its data, talks to nobody.
-        let inbound = Inbound::new(host.clone(), identity.clone(), ids(), Arc::clone(&inbox));
+        let links = Links::new(host.clone(), own, Arc::clone(&published), Arc::clone(&inbox), outboxes);
         let mut tasks: Vec<Task> = Vec::new();
         for listener in peer_listeners {
-            tasks.push(host.spawn(after_loading(published.status(), Arc::clone(&inbound).serve(listener))));
+            tasks.push(host.spawn(after_loading(published.status(), links.clone().accept(listener))));
         }
-        for (peer, urls) in &others {
-            let outbox = outboxes.to(*peer).expect("each member has its queue");
-            let link = dial(host.clone(), identity.clone(), *peer, urls.clone(), outbox, Arc::clone(&inbox));
-            tasks.push(host.spawn(after_loading(published.status(), link)));
-        }
+        tasks.push(host.spawn(after_loading(published.status(), links.dial())));
         tasks.push(host.spawn(after_loading(published.status(), log_changes(published.status()))));
 
         let calls = Calls::new(host.clone(), Arc::clone(&inbox), Arc::clone(&published), timeout, calls_max);

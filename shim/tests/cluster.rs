@@ -44,18 +44,22 @@ struct Plan {
     peer_ports: Vec<u16>,
     client_ports: Vec<u16>,
     more: String,
+    /// What it says of the cluster: this member is all.
+    names_no_others: bool,
 }
 
 impl Plan {
     fn new(members: usize) -> Plan {
         let mut peer_ports = free_ports(2 * members);
         let client_ports = peer_ports.split_off(members);
-        Plan { folder: tempfile::tempdir().expect("a folder"), peer_ports, client_ports, more: String::new() }
+        let folder = tempfile::tempdir().expect("a folder");
+        Plan { folder, peer_ports, client_ports, more: String::new(), names_no_others: false }
     }
 
     fn config(&self, member: usize) -> Config {
-        let cluster: Vec<_> =
-            self.peer_ports.iter().enumerate().map(|(name, port)| format!("m{name}=http://127.0.0.1:{port}")).collect();
+        let named = |name: &usize| *name == member || !self.names_no_others;
+        let url_of = |name: usize| format!("m{name}=http://127.0.0.1:{}", self.peer_ports[name]);
+        let cluster: Vec<_> = (0..self.peer_ports.len()).filter(named).map(url_of).collect();
         let (peer, client) = (self.peer_ports[member], self.client_ports[member]);
         let arguments = format!(
             "--name m{member} --data-dir {data} --listen-peer-urls http://127.0.0.1:{peer} \
@@ -305,6 +309,39 @@ async fn three_members_agree_and_go_on_without_one() {
 
 /// A request that is no message of the stream's is the end of the stream, and the client learns why: it would wait for
 /// ever on a stream that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_find_each_other_again_by_what_their_data_says() {
+    let mut plan = Plan::new(3);
+    let mut members = Vec::new();
+    for member in 0..3 {
+        members.push(plan.start(member).await);
+    }
+    for member in &members {
+        ready(member).await;
+    }
+    let channel = plan.channel(0).await;
+    let mut client = KvClient::new(channel.clone());
+    let before = insist("a put", async || client.put(put("k", "v")).await).await.into_inner();
+    for member in members.drain(..) {
+        stop(member).await;
+    }
+    plan.names_no_others = true;
+    for member in 0..3 {
+        members.push(plan.start(member).await);
+    }
+    for (place, member) in members.iter().enumerate() {
+        ready(member).await;
+        assert_eq!(value(&plan.channel(place).await, "k").await.as_deref(), Some("v"));
+    }
+    let mut client = ClusterClient::new(plan.channel(1).await);
+    let list = client.member_list(pb::MemberListRequest::default()).await.expect("listed").into_inner();
+    assert_eq!(list.members.len(), 3);
+    assert_eq!(list.header.expect("a header").cluster_id, before.header.expect("a header").cluster_id);
+    for member in members {
+        stop(member).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_end_with_the_reason_when_a_request_cannot_be_read() {
     let mut plan = Plan::new(1);

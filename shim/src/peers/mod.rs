@@ -5,16 +5,18 @@
 //! follow, each a length and so many bytes. What cannot be sent is dropped: Raft sends again.
 
 mod inbound;
+mod links;
 mod outbound;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use detcd_core::types::{ClusterId, NodeId};
 
 pub use inbound::Inbound;
+pub use links::Links;
 pub use outbound::dial;
 pub use wire::FRAME_BYTES_MAX;
 
@@ -29,14 +31,14 @@ pub struct Identity {
     pub own: NodeId,
 }
 
-/// The queues to all other members.
+/// The queues to all other members, once it is known who they are; until then there are none.
 #[derive(Clone, Default)]
-pub struct Outboxes(HashMap<NodeId, Arc<Outbox>>);
+pub struct Outboxes(Arc<OnceLock<HashMap<NodeId, Arc<Outbox>>>>);
 
 impl Outboxes {
-    /// Empty queues to these members.
-    pub fn new(others: impl IntoIterator<Item = NodeId>) -> Outboxes {
-        Outboxes(others.into_iter().map(|peer| (peer, Arc::default())).collect())
+    /// There are these members: they get empty queues. Known once, they stay.
+    pub fn know(&self, others: impl IntoIterator<Item = NodeId>) {
+        self.0.get_or_init(|| others.into_iter().map(|peer| (peer, Arc::default())).collect());
     }
 
     /// Queues a frame. Never blocks: without a connection, without room, or to a member that is not known, it is lost.
@@ -47,14 +49,14 @@ impl Outboxes {
             tracing::error!(peer = %to, bytes = frame.len(), limit, "dropped a message that is too long for a member");
             return;
         }
-        if let Some(outbox) = self.0.get(&to) {
+        if let Some(outbox) = self.0.get().and_then(|queues| queues.get(&to)) {
             outbox.push(frame);
         }
     }
 
     /// The queue to one member.
     pub fn to(&self, peer: NodeId) -> Option<Arc<Outbox>> {
-        self.0.get(&peer).cloned()
+        self.0.get()?.get(&peer).cloned()
     }
 }
 

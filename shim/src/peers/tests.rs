@@ -95,7 +95,8 @@ async fn next(inbox: &Arc<Inbox>) -> Input {
 #[tokio::test]
 async fn what_one_member_queues_the_other_one_receives() {
     let bench = bench().await;
-    let outboxes = Outboxes::new([B]);
+    let outboxes = Outboxes::default();
+    outboxes.know([B]);
     let outbox = outboxes.to(B).expect("a queue");
     outboxes.send(B, Bytes::from_static(b"too early"));
     outboxes.send(NodeId(99), Bytes::from_static(b"to nobody"));
@@ -229,7 +230,8 @@ impl std::io::Write for Log {
 
 #[test]
 fn a_frame_that_is_too_long_is_dropped_with_a_word() {
-    let outboxes = Outboxes::new([A]);
+    let outboxes = Outboxes::default();
+    outboxes.know([A]);
     let outbox = outboxes.to(A).expect("a queue");
     outbox.connect(true);
     let log = Log::default();
