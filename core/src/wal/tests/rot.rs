@@ -245,35 +245,3 @@ fn action_is_on(action: &DiskAction, name: &str) -> bool {
         _ => false,
     }
 }
-
-#[test]
-fn a_released_segment_is_removed_only_when_the_mark_that_releases_it_is_durable() {
-    let config = WalConfig { segment_bytes: 1024, ..never_marking() };
-    let mut life = Life::fresh(&config);
-    for index in 1..20 {
-        life.append(&[entry(1, index, &[index as u8; 150])]);
-    }
-    life.writer.append(&[], None, Some(mark(1, 15)));
-    life.settle();
-    let released = life.segments()[0].clone();
-    let removes = |life: &Life| life.outstanding.iter().any(|(.., action)| matches!(action, DiskAction::Remove { .. }));
-    life.writer.release_before(LogIndex(16), &mut life.queue);
-    life.writer.note_mark(&mut life.queue);
-    life.issue();
-    assert_ne!(life.segments()[0], released);
-    let durable_first = |life: &Life| {
-        let mut disk = life.disk.clone();
-        // Everything that is not synced is lost.
-        disk.forget();
-        recover(&config, &mut disk).expect("no file is gone that the durable mark counts").start.mark.first_segment
-    };
-    let before = durable_first(&life);
-    while durable_first(&life) == before {
-        assert!(!removes(&life), "a file goes that a loss of power would want back");
-        assert!(!life.disk.content(&released).is_empty());
-        life.complete(0);
-    }
-    assert!(removes(&life), "it goes when it is not needed any more");
-    life.settle();
-    assert!(life.disk.content(&released).is_empty());
-}
