@@ -115,6 +115,20 @@ fn one_entry_sweeps_a_bounded_number_of_records() {
     assert_eq!(stored(&machine), 1);
 }
 
+/// Zoo, row 15: what an entry does besides its own business does not depend on how that ends.
+#[test]
+fn entries_that_fail_drive_the_sweep_too() {
+    let mut machine = Machine::new();
+    for _ in 0..100 {
+        machine.put("a", "1");
+    }
+    machine.compact(101).unwrap();
+    for _ in 0..20 {
+        assert_eq!(machine.compact(101), Err(Status::Compacted));
+    }
+    assert_eq!(machine.machine.store.mvcc.len(), 1);
+}
+
 #[test]
 fn events_between_two_revisions_include_both() {
     let mut machine = Machine::new();

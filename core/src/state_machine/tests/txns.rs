@@ -242,3 +242,23 @@ fn a_put_that_keeps_the_value_of_a_key_deleted_before_it_gets_an_empty_one() {
     let kv = machine.get("a").unwrap();
     assert_eq!((kv.value.len(), kv.lease, kv.version), (0, 0, 1));
 }
+
+/// As above. Later versions reach back over several records at once, and must not pass over the newer of the two.
+#[test]
+fn of_a_key_written_twice_in_one_revision_the_later_value_is_read_back() {
+    for before in 0..20 {
+        for after in 1..20 {
+            let mut machine = Machine::new();
+            for _ in 0..before {
+                machine.put("a", "before");
+            }
+            let txn = pb::TxnRequest { success: vec![put_op("a", "1"), put_op("a", "2")], ..Default::default() };
+            let revision = revision(&machine.txn(txn).unwrap().header);
+            for _ in 0..after {
+                machine.put("a", "after");
+            }
+            let then = machine.range(pb::RangeRequest { revision, ..range("a", "") }).unwrap();
+            assert_eq!(then.kvs[0].value, bytes("2"), "{before} before, {after} after");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Tests of the hub on a real state machine: the contract point by point, and against a plain model.
 
 mod contract;
+mod edges;
 mod model;
 mod volume;
 
