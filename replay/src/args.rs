@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Runs a failing seed again, and shows what happened.
 #[derive(Debug, Parser)]
-#[command(name = "detcd-replay", version, about)]
+#[command(name = "detcd-replay", version)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

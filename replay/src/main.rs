@@ -4,11 +4,10 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use detcd_replay::args::{Cli, Command};
 use detcd_replay::replay::{Recorded, Replayed, other_build};
 use detcd_replay::trace;
-use detcd_scenarios::args::{EXIT_USAGE, UsageError};
+use detcd_scenarios::args::{self, UsageError};
 use detcd_scenarios::trial;
 
 /// A simulated world makes and drops small things all the time; this allocator halves what that costs.
@@ -16,14 +15,9 @@ use detcd_scenarios::trial;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match args::parse() {
         Ok(cli) => cli,
-        // `--help` and `--version` are what was asked for.
-        Err(error) if !error.use_stderr() => {
-            print!("{error}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return refuse(&UsageError::from(error)),
+        Err(told) => return told,
     };
     let done = match cli.command {
         Command::Run { file } => run(&file),
@@ -33,7 +27,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
     };
-    done.unwrap_or_else(|error| refuse(&error))
+    done.unwrap_or_else(|error| args::refuse::<Cli>(&error))
 }
 
 fn run(file: &Path) -> Result<ExitCode, UsageError> {
@@ -52,9 +46,4 @@ fn run(file: &Path) -> Result<ExitCode, UsageError> {
             Ok(ExitCode::FAILURE)
         }
     }
-}
-
-fn refuse(error: &UsageError) -> ExitCode {
-    eprintln!("detcd-replay: {error}");
-    ExitCode::from(EXIT_USAGE)
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 /// Fault-injection scenarios for a simulated detcd cluster, from seeds.
 #[derive(Debug, Parser)]
-#[command(name = "detcd-sim", version, about)]
+#[command(name = "detcd-sim", version)]
 pub struct Cli {
     /// What to do; without a word: `run`.
     #[command(subcommand)]
@@ -118,6 +119,27 @@ impl From<clap::Error> for UsageError {
         let first: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
         UsageError(first.join(" ").trim_start_matches("error: ").to_string())
     }
+}
+
+/// Reads a command line. Otherwise says why not, or what was asked for, and how the process ends.
+///
+/// # Errors
+/// The exit status, when everything is told: success after `--help` and `--version`, else [`EXIT_USAGE`].
+pub fn parse<C: Parser>() -> Result<C, ExitCode> {
+    C::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            return refuse::<C>(&UsageError::from(error));
+        }
+        // Whoever asked for it may have read enough.
+        let _ = error.print();
+        ExitCode::SUCCESS
+    })
+}
+
+/// Tells what the user cannot have, in one line that begins with the program's name, and gives [`EXIT_USAGE`].
+pub fn refuse<C: Parser>(error: &UsageError) -> ExitCode {
+    eprintln!("{}: {error}", C::command().get_name());
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// Exit status of a usage or configuration error (`EX_USAGE` of sysexits).

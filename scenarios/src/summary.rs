@@ -21,6 +21,41 @@ struct Sum {
     crash: u64,
 }
 
+impl Sum {
+    /// One run.
+    fn of(row: &Row, counts: bool) -> Sum {
+        let is = |verdict: Verdict| u64::from(row.verdict == verdict);
+        Sum {
+            scenario: String::new(),
+            runs: 1,
+            counting: u64::from(counts),
+            ops: row.ops,
+            faults: row.faults,
+            leader_changes: row.leader_changes,
+            events: row.events,
+            sim_ms: row.sim_ms,
+            wall_ms: row.wall_ms,
+            safety: is(Verdict::Safety),
+            liveness: is(Verdict::Liveness),
+            crash: is(Verdict::Crash),
+        }
+    }
+
+    fn add(&mut self, other: &Sum) {
+        self.runs += other.runs;
+        self.counting += other.counting;
+        self.ops += other.ops;
+        self.faults += other.faults;
+        self.leader_changes += other.leader_changes;
+        self.events += other.events;
+        self.sim_ms += other.sim_ms;
+        self.wall_ms += other.wall_ms;
+        self.safety += other.safety;
+        self.liveness += other.liveness;
+        self.crash += other.crash;
+    }
+}
+
 /// What a campaign came to so far.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -37,21 +72,7 @@ impl Summary {
 
     /// Adds a run of the scenario at `place`; it counts if it did all that its scenario expects of a run.
     pub fn add(&mut self, place: usize, row: &Row, counts: bool) {
-        let sum = &mut self.sums[place];
-        sum.runs += 1;
-        sum.counting += u64::from(counts);
-        sum.ops += row.ops;
-        sum.faults += row.faults;
-        sum.leader_changes += row.leader_changes;
-        sum.events += row.events;
-        sum.sim_ms += row.sim_ms;
-        sum.wall_ms += row.wall_ms;
-        match row.verdict {
-            Verdict::Ok => {}
-            Verdict::Safety => sum.safety += 1,
-            Verdict::Liveness => sum.liveness += 1,
-            Verdict::Crash => sum.crash += 1,
-        }
+        self.sums[place].add(&Sum::of(row, counts));
         self.worst = self.worst.max(row.verdict);
     }
 
@@ -92,17 +113,7 @@ impl Summary {
     fn total(&self) -> Sum {
         let mut total = Sum { scenario: "total".to_string(), ..Sum::default() };
         for sum in &self.sums {
-            total.runs += sum.runs;
-            total.counting += sum.counting;
-            total.ops += sum.ops;
-            total.faults += sum.faults;
-            total.leader_changes += sum.leader_changes;
-            total.events += sum.events;
-            total.sim_ms += sum.sim_ms;
-            total.wall_ms += sum.wall_ms;
-            total.safety += sum.safety;
-            total.liveness += sum.liveness;
-            total.crash += sum.crash;
+            total.add(sum);
         }
         total
     }

@@ -87,8 +87,8 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// A node that does not take part.
-    pub(super) fn of_phase(phase: Phase) -> NodeStatus {
+    /// A node that does nothing else; all numbers are 0.
+    pub fn of_phase(phase: Phase) -> NodeStatus {
         NodeStatus {
             phase,
             role: Role::Follower,

@@ -3,8 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
-use detcd_scenarios::args::{Cli, Command, EXIT_USAGE, RunArgs, UsageError};
+use detcd_scenarios::args::{self, Cli, Command, RunArgs};
 use detcd_scenarios::run;
 
 /// A simulated world makes and drops small things all the time; this allocator halves what that costs.
@@ -12,14 +11,9 @@ use detcd_scenarios::run;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match args::parse() {
         Ok(cli) => cli,
-        // `--help` and `--version` are what was asked for.
-        Err(error) if !error.use_stderr() => {
-            print!("{error}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return refuse(&UsageError::from(error)),
+        Err(told) => return told,
     };
     // A panic is a verdict here, told in one line; `detcd-replay run` shows where it came from.
     std::panic::set_hook(Box::new(|_| {}));
@@ -27,10 +21,5 @@ fn main() -> ExitCode {
         Command::List => run::list(io::stdout().lock()).map(|()| 0),
         Command::Run(args) => run::run(&args).map(|worst| worst.exit_status()),
     };
-    done.map_or_else(|error| refuse(&error), ExitCode::from)
-}
-
-fn refuse(error: &UsageError) -> ExitCode {
-    eprintln!("detcd-sim: {error}");
-    ExitCode::from(EXIT_USAGE)
+    done.map_or_else(|error| args::refuse::<Cli>(&error), ExitCode::from)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use detcd_scenarios::args::{EXIT_USAGE, UsageError};
+use detcd_scenarios::args::{self, UsageError};
 use detcd_scenarios::campaign::fresh_seed;
 use detcd_scenarios::zoo::hunt::Hunt;
 use detcd_scenarios::zoo::plant::Plant;
@@ -14,7 +14,7 @@ use detcd_scenarios::zoo::tree::Tree;
 
 /// Plants known bugs and shows which checker catches them.
 #[derive(Debug, Parser)]
-#[command(name = "zoo", version, about)]
+#[command(name = "zoo", version)]
 struct Cli {
     /// Names of planted bugs (files in scenarios/bugs); all of them by default
     #[arg(value_name = "SLUG")]
@@ -34,24 +34,15 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match args::parse() {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            print!("{error}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return refuse(&UsageError::from(error)),
+        Err(told) => return told,
     };
     match zoo(&cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => refuse(&error),
+        Err(error) => args::refuse::<Cli>(&error),
     }
-}
-
-fn refuse(error: &UsageError) -> ExitCode {
-    eprintln!("zoo: {error}");
-    ExitCode::from(EXIT_USAGE)
 }
 
 /// Hunts every wanted plant, then the clean tree; whether all went as it should.

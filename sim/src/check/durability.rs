@@ -21,7 +21,7 @@ use detcd_core::{NodeStatus, Note, Role};
 use super::model::has_effect;
 use super::serializability::header_revision;
 use super::{CheckConfig, Checker, Violation};
-use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
+use crate::history::{HistoryEvent, OpId, Outcome};
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -173,10 +173,6 @@ impl Checker for Durability {
             _ => Ok(()),
         };
         judged.map_err(|detail| Violation::safety(NAME, seen.at, detail))
-    }
-
-    fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
-        Ok(())
     }
 }
 

@@ -18,7 +18,6 @@ use detcd_core::types::{NodeId, Term};
 use detcd_core::{NodeStatus, Note, Role};
 
 use super::{CheckConfig, Checker, Violation};
-use crate::history::Nanos;
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -174,10 +173,6 @@ impl Checker for Elections {
             _ => Ok(()),
         }
     }
-
-    fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -185,12 +180,10 @@ mod tests {
     use detcd_core::types::LogIndex;
 
     use super::*;
-    use crate::check::observations::Script;
+    use crate::check::observations::{self, Script};
 
     fn judge(script: impl FnOnce(&mut Script)) -> Result<(), Violation> {
-        let mut run = Script::new(Box::new(Elections::new(&CheckConfig::new(3))));
-        script(&mut run);
-        run.verdict()
+        observations::judge(Elections::new(&CheckConfig::new(3)), script)
     }
 
     fn leader(term: u64, leader: u64) -> Note {

@@ -219,11 +219,16 @@ impl Leases {
             }
             _ => {}
         }
+        // It may have ended before its grant was answered.
+        self.lives_on(lease, at, ttl_s, earliest)
+    }
+
+    /// The lease was acknowledged at `at` to live until `earliest` at least.
+    fn lives_on(&mut self, lease: i64, at: Nanos, ttl_s: i64, earliest: Nanos) -> Result<(), String> {
         let life = self.lives.entry(lease).or_default();
         life.ttl_s = ttl_s;
         life.earliest = life.earliest.max(earliest);
         life.renewed = Some(at);
-        // It may have ended before its grant was answered.
         match life.gone {
             Some(gone) => self.judge_gone(lease, gone),
             None => Ok(()),
@@ -242,13 +247,7 @@ impl Leases {
                 (from - gone.at) / 1_000_000
             ));
         }
-        life.ttl_s = ttl_s;
-        life.earliest = life.earliest.max(earliest);
-        life.renewed = Some(at);
-        match life.gone {
-            Some(gone) => self.judge_gone(lease, gone),
-            None => Ok(()),
-        }
+        self.lives_on(lease, at, ttl_s, earliest)
     }
 
     /// An operation that began at `from` learnt that the lease is gone.

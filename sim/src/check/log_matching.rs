@@ -24,7 +24,6 @@ use detcd_core::types::{LogIndex, Term};
 use detcd_core::{NodeStatus, Note, Role};
 
 use super::{CheckConfig, Checker, Violation};
-use crate::history::Nanos;
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -266,10 +265,6 @@ impl Checker for LogMatching {
             _ => Ok(()),
         }
     }
-
-    fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -277,7 +272,7 @@ mod tests {
     use detcd_core::types::NodeId;
 
     use super::*;
-    use crate::check::observations::Script;
+    use crate::check::observations::{self, Script};
 
     fn appended(index: u64, term: u64, entry: u128) -> Note {
         Note::Appended { index: LogIndex(index), term: Term(term), entry: Digest(entry) }
@@ -296,9 +291,7 @@ mod tests {
     }
 
     fn judge(script: impl FnOnce(&mut Script)) -> Result<(), Violation> {
-        let mut run = Script::new(Box::new(LogMatching::new(&CheckConfig::new(3))));
-        script(&mut run);
-        run.verdict()
+        observations::judge(LogMatching::new(&CheckConfig::new(3)), script)
     }
 
     #[test]

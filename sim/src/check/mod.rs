@@ -36,7 +36,9 @@ pub trait Checker {
     ///
     /// # Errors
     /// The violation that the end proves.
-    fn finish(&mut self, at: Nanos) -> Result<(), Violation>;
+    fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
+        Ok(())
+    }
 }
 
 /// What the checkers have to know of a run beforehand.

@@ -1,7 +1,6 @@
 //! Observations written by hand, and stores and histories to put into them, for the checkers' own tests.
 
-use detcd_core::digest::Digest;
-use detcd_core::types::{LogIndex, NodeId, Term};
+use detcd_core::types::Term;
 use detcd_core::{NodeStatus, Note, Phase, Role, StoreView};
 
 use bytes::Bytes;
@@ -14,6 +13,13 @@ use super::{Checker, Violation};
 use crate::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{NodeIndex, Observation, Observed};
 
+/// What a checker says of a run.
+pub(crate) fn judge(checker: impl Checker + 'static, run: impl FnOnce(&mut Script)) -> Result<(), Violation> {
+    let mut script = Script::new(Box::new(checker));
+    run(&mut script);
+    script.verdict()
+}
+
 /// Tells one checker a run, and stops at the first violation.
 pub(crate) struct Script {
     checker: Box<dyn Checker>,
@@ -25,17 +31,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(checker: Box<dyn Checker>) -> Script {
-        let status = NodeStatus {
-            phase: Phase::Serving,
-            role: Role::Follower,
-            term: Term(1),
-            leader: NodeId(0),
-            commit: LogIndex(0),
-            applied: LogIndex(0),
-            last: LogIndex(0),
-            durable: LogIndex(0),
-            state: Digest(0),
-        };
+        let status = NodeStatus { term: Term(1), ..NodeStatus::of_phase(Phase::Serving) };
         Script { checker, at: 0, statuses: vec![status; 8], views: vec![StoreView::default(); 8], verdict: Ok(()) }
     }
 

@@ -14,7 +14,6 @@ use detcd_core::{NodeStatus, Note};
 
 use super::window::Window;
 use super::{CheckConfig, Checker, Violation};
-use crate::history::Nanos;
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -123,16 +122,12 @@ impl Checker for ReplicasAgree {
             _ => Ok(()),
         }
     }
-
-    fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::observations::Script;
+    use crate::check::observations::{self, Script};
 
     fn applied(index: u64, state: u128) -> Note {
         Note::Applied { index: LogIndex(index), term: Term(1), state: Digest(state) }
@@ -143,9 +138,7 @@ mod tests {
     }
 
     fn judge(script: impl FnOnce(&mut Script)) -> Result<(), Violation> {
-        let mut run = Script::new(Box::new(ReplicasAgree::new(&CheckConfig::new(3))));
-        script(&mut run);
-        run.verdict()
+        observations::judge(ReplicasAgree::new(&CheckConfig::new(3)), script)
     }
 
     #[test]

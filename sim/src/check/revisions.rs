@@ -24,7 +24,7 @@ use detcd_core::{NodeStatus, StoreView};
 use super::serializability::header;
 use super::window::Window;
 use super::{CheckConfig, Checker, Violation};
-use crate::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome};
+use crate::history::{ClientId, HistoryEvent, OpId, Outcome};
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -214,10 +214,6 @@ impl Checker for Revisions {
             Observation::Healed => Ok(()),
         };
         judged.map_err(|detail| Violation::safety(NAME, seen.at, detail))
-    }
-
-    fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
-        Ok(())
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use detcd_core::digest::Digest;
-use detcd_core::types::{CallId, LogIndex, NodeId, StreamId, Term};
-use detcd_core::{Node, NodeStatus, Phase, Role};
+use detcd_core::types::{CallId, NodeId, StreamId};
+use detcd_core::{Node, NodeStatus, Phase};
 
 use super::queue::{Departure, Event};
 use crate::clock::Clock;
@@ -98,17 +97,7 @@ impl Host {
 
 /// The status of a machine that is down.
 fn asleep() -> NodeStatus {
-    NodeStatus {
-        phase: Phase::Halted,
-        role: Role::Follower,
-        term: Term(0),
-        leader: NodeId(0),
-        commit: LogIndex(0),
-        applied: LogIndex(0),
-        last: LogIndex(0),
-        durable: LogIndex(0),
-        state: Digest(0),
-    }
+    NodeStatus::of_phase(Phase::Halted)
 }
 
 /// The id of the member at a place.
