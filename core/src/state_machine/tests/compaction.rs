@@ -126,7 +126,7 @@ fn entries_that_fail_drive_the_sweep_too() {
     for _ in 0..20 {
         assert_eq!(machine.compact(101), Err(Status::Compacted));
     }
-    assert_eq!(machine.machine.store.mvcc.len(), 1);
+    assert_eq!(machine.machine.view.store.mvcc.len(), 1);
 }
 
 #[test]
