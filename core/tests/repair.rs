@@ -6,6 +6,8 @@ mod cluster;
 use cluster::Cluster;
 use detcd_core::api::{Request, Response};
 use detcd_core::proto::etcdserverpb::{PutRequest, RangeRequest};
+use detcd_core::seed::draw_below;
+use detcd_core::types::CallId;
 use detcd_core::{HaltReason, Phase, Role};
 
 fn put(key: &str) -> Request {
@@ -137,6 +139,148 @@ fn a_leader_whose_tail_rots_does_not_lead_again_before_it_has_it_back() {
     cluster.run_ms(2_000);
     assert_eq!(phase(&cluster, rotten), Phase::Serving);
     assert_eq!(count(&mut cluster, rotten, "k"), 1);
+}
+
+/// Random lives of three or five members. At most one at a time lacks what it had acknowledged.
+struct Lives {
+    cluster: Cluster,
+    seed: u64,
+    draws: u64,
+    /// Who may lack something, until it serves again.
+    lacking: Option<usize>,
+    waiting: Vec<(CallId, String)>,
+    acknowledged: Vec<String>,
+    rotten_tails: usize,
+}
+
+impl Lives {
+    fn new(seed: u64) -> Lives {
+        let size = 3 + 2 * (seed as usize % 2);
+        let mut cluster = Cluster::new(size, |config| config.checkpoint_entries = 30);
+        cluster.leader();
+        let mut messages = 0;
+        cluster.filter(move |_| {
+            messages += 1;
+            usize::from(draw_below(seed, &[1, messages], 30) > 0)
+        });
+        let (waiting, acknowledged) = (Vec::new(), Vec::new());
+        Lives { cluster, seed, draws: 0, lacking: None, waiting, acknowledged, rotten_tails: 0 }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.draws += 1;
+        draw_below(self.seed, &[2, self.draws], bound as u64) as usize
+    }
+
+    fn step(&mut self) {
+        let at = self.below(self.cluster.nodes.len());
+        let is_up = self.cluster.nodes[at].is_some();
+        match self.below(5) {
+            0 | 1 if is_up => self.put(at),
+            2 if is_up => {
+                self.cluster.kill(at);
+                if self.lacking.is_none_or(|lacking| lacking == at) {
+                    self.rot_and_open(at);
+                }
+            }
+            3 if !is_up => self.cluster.open(at),
+            4 => self.black_out(at),
+            _ => {}
+        }
+        let ms = [2, 20, 150, 1_500][self.below(4)];
+        self.cluster.run_ms(ms);
+        self.take_answers();
+        self.notice_repair();
+    }
+
+    fn put(&mut self, at: usize) {
+        let key = format!("k{}", self.draws);
+        self.waiting.push((self.cluster.call(at, put(&key)), key));
+    }
+
+    /// Without `behind` something is written, then all go down. Those come back first that may not have it any more.
+    fn black_out(&mut self, behind: usize) {
+        let size = self.cluster.nodes.len();
+        self.cluster.kill(behind);
+        self.cluster.run_ms(3_000);
+        for at in (0..size).filter(|at| *at != behind) {
+            if self.cluster.nodes[at].is_some() {
+                self.put(at);
+            }
+        }
+        self.cluster.run_ms(15);
+        self.take_answers();
+        (0..size).for_each(|at| self.cluster.kill(at));
+        let rotten = (behind + 1 + self.below(size - 1)) % size;
+        if self.lacking.is_none_or(|lacking| lacking == rotten) {
+            self.rot_and_open(rotten);
+        }
+        for at in [behind, rotten] {
+            if self.cluster.nodes[at].is_none() {
+                self.cluster.open(at);
+            }
+        }
+        self.cluster.run_ms(4_000);
+    }
+
+    fn rot_and_open(&mut self, at: usize) {
+        rot(&mut self.cluster, at);
+        self.cluster.open(at);
+        self.cluster.run_ms(3);
+        if self.cluster.halted[at].is_some() {
+            // A mark covers it. The same bit again, and all is well.
+            rot(&mut self.cluster, at);
+            self.cluster.open(at);
+        } else {
+            self.rotten_tails += 1;
+            self.lacking = Some(at);
+        }
+    }
+
+    fn take_answers(&mut self) {
+        let answered = |(call, key): &(CallId, String)| match self.cluster.answers.get(call) {
+            Some(Ok(_)) => Some(key.clone()),
+            _ => None,
+        };
+        self.acknowledged.extend(self.waiting.iter().filter_map(answered));
+        self.waiting.retain(|(call, _)| !self.cluster.answers.contains_key(call));
+    }
+
+    fn notice_repair(&mut self) {
+        let serves = |at: usize| self.cluster.nodes[at].is_some() && phase(&self.cluster, at) == Phase::Serving;
+        if self.lacking.is_some_and(serves) {
+            self.lacking = None;
+        }
+    }
+
+    /// Everybody comes back, and everything that was acknowledged is there.
+    fn end(mut self) -> (usize, usize) {
+        self.cluster.filter(|_| 1);
+        for at in 0..self.cluster.nodes.len() {
+            if self.cluster.nodes[at].is_none() {
+                self.cluster.open(at);
+            }
+        }
+        self.cluster.run_ms(20_000);
+        let leader = self.cluster.leader();
+        self.notice_repair();
+        assert_eq!(self.lacking, None, "seed {}: a repair does not end", self.seed);
+        for key in &self.acknowledged {
+            assert_eq!(count(&mut self.cluster, leader, key), 1, "seed {}: {key} is gone", self.seed);
+        }
+        (self.rotten_tails, self.acknowledged.len())
+    }
+}
+
+#[test]
+fn no_rotten_tail_takes_what_was_acknowledged() {
+    let ended = (0..100).map(|seed| {
+        let mut lives = Lives::new(seed);
+        (0..40).for_each(|_| lives.step());
+        lives.end()
+    });
+    let (rotten_tails, acknowledged) = ended.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(rotten_tails > 100 && acknowledged > 500, "{rotten_tails} tails, {acknowledged} keys: too few");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The versions of all keys, on persistent maps.
 //!
-//! All records are in the history, in the order in which they were written, which is the order of events, too. The newest
-//! record of each key is also in `live`, or in `deleted` if it is a deletion; from there older ones are reached by
-//! their lineage, in few hops however many there are.
+//! All records are in the history, in the order in which they were written, which is the order of events, too. The
+//! newest record of each key is also in `live`, or in `deleted` if it is a deletion; from there older ones are reached
+//! by their lineage, in few hops however many there are.
 
 use std::sync::Arc;
 

@@ -117,7 +117,8 @@ impl Revisions {
         Ok(())
     }
 
-    /// Whether the events of a revision, which stand in `room`, are what they were first, as far as that is still known.
+    /// Whether the events of a revision, which stand in `room`, are what they were first, as far as that is still
+    /// known.
     fn agrees(&mut self, revision: Revision) -> bool {
         let number = u64::try_from(revision).expect("revisions begin at 1");
         let digest = Digest::of(&self.room);
