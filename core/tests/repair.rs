@@ -283,6 +283,38 @@ fn no_rotten_tail_takes_what_was_acknowledged() {
     assert!(rotten_tails > 100 && acknowledged > 500, "{rotten_tails} tails, {acknowledged} keys: too few");
 }
 
+/// Where the last record of a log ends, about.
+fn end(cluster: &mut Cluster, at: usize) -> usize {
+    let (_, content) = cluster.disks[at].iter_mut().rfind(|(name, _)| name.ends_with(".wal")).expect("a segment");
+    content.iter().rposition(|&byte| byte != 0).expect("a record") + 1
+}
+
+/// The limit of what can be told: what is lost as a whole never came, unless a mark covers it. One does at the next
+/// tick.
+#[test]
+fn a_lost_write_is_damage_from_the_next_tick_on() {
+    for passed_ms in [0, 150, 250, 350] {
+        let mut cluster = Cluster::new(3, |_| {});
+        let leader = cluster.leader();
+        let before = end(&mut cluster, leader);
+        put_quickly(&mut cluster, leader, "k");
+        cluster.run_ms(passed_ms);
+        cluster.kill(leader);
+        let after = end(&mut cluster, leader);
+        let (_, content) = cluster.disks[leader].iter_mut().rfind(|(name, _)| name.ends_with(".wal")).expect("found");
+        content[before..after].fill(0);
+        cluster.open(leader);
+        cluster.run_ms(1);
+        match &cluster.halted[leader] {
+            None => assert_eq!((passed_ms, phase(&cluster, leader)), (0, Phase::Serving), "no mark was written"),
+            Some(HaltReason::Damaged { what, .. }) => {
+                assert!(passed_ms > 0 && what.contains("the log was durable up to"), "{passed_ms} ms: {what}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn without_enough_others_a_rotten_tail_is_refused_and_nothing_is_written() {
     for size in [1, 2] {
