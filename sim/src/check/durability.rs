@@ -20,7 +20,7 @@ use detcd_core::{NodeStatus, Note, Role};
 
 use super::model::has_effect;
 use super::serializability::header_revision;
-use super::{CheckConfig, Checker, Violation};
+use super::{CheckConfig, Checker, Interest, Violation};
 use crate::history::{HistoryEvent, OpId, Outcome};
 use crate::observe::{NodeIndex, Observation, Observed};
 
@@ -155,6 +155,10 @@ impl Durability {
 impl Checker for Durability {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::All
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use detcd_core::types::{NodeId, Term};
 use detcd_core::{NodeStatus, Note, Role};
 
-use super::{CheckConfig, Checker, Violation};
+use super::{CheckConfig, Checker, Interest, Violation};
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -159,6 +159,10 @@ impl Elections {
 impl Checker for Elections {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Members
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

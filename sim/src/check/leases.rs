@@ -27,7 +27,7 @@ use detcd_core::proto::mvccpb::{Event, event::EventType};
 use detcd_core::types::{LeaseId, LogIndex, NodeId, Term};
 use detcd_core::{Note, Role};
 
-use super::{CheckConfig, Checker, Violation};
+use super::{CheckConfig, Checker, Interest, Violation};
 use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{Observation, Observed};
 
@@ -388,6 +388,10 @@ fn scale(ttl_s: i64, numerator: u64, denominator: u64) -> Nanos {
 impl Checker for Leases {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::All
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

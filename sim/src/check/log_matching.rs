@@ -23,7 +23,7 @@ use detcd_core::digest::Digest;
 use detcd_core::types::{LogIndex, Term};
 use detcd_core::{NodeStatus, Note, Role};
 
-use super::{CheckConfig, Checker, Violation};
+use super::{CheckConfig, Checker, Interest, Violation};
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -251,6 +251,10 @@ impl LogMatching {
 impl Checker for LogMatching {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Members
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -19,12 +19,15 @@ mod window;
 use std::fmt;
 
 use crate::history::Nanos;
-use crate::observe::Observed;
+use crate::observe::{Observation, Observed};
 
 /// Judges a run.
 pub trait Checker {
     /// Its name in verdicts and failure files: lower case, words joined by hyphens.
     fn name(&self) -> &'static str;
+
+    /// What it has to be told of.
+    fn interest(&self) -> Interest;
 
     /// Takes one observation.
     ///
@@ -38,6 +41,28 @@ pub trait Checker {
     /// The violation that the end proves.
     fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
         Ok(())
+    }
+}
+
+/// Which observations mean something to a checker. It may be told of others, and then says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// What members do, and what becomes of them.
+    Members,
+    /// What clients did and saw, and what becomes of members; but not every step.
+    Clients,
+    /// Everything.
+    All,
+}
+
+impl Interest {
+    /// Whether `what` is among it.
+    pub fn covers(self, what: &Observation<'_>) -> bool {
+        match what {
+            Observation::Stepped { .. } => self != Interest::Clients,
+            Observation::History(_) => self != Interest::Members,
+            _ => true,
+        }
     }
 }
 

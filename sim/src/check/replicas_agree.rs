@@ -13,7 +13,7 @@ use detcd_core::types::{LogIndex, Term};
 use detcd_core::{NodeStatus, Note};
 
 use super::window::Window;
-use super::{CheckConfig, Checker, Violation};
+use super::{CheckConfig, Checker, Interest, Violation};
 use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
@@ -108,6 +108,10 @@ impl ReplicasAgree {
 impl Checker for ReplicasAgree {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Members
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -23,7 +23,7 @@ use detcd_core::{NodeStatus, StoreView};
 
 use super::serializability::header;
 use super::window::Window;
-use super::{CheckConfig, Checker, Violation};
+use super::{CheckConfig, Checker, Interest, Violation};
 use crate::history::{ClientId, HistoryEvent, OpId, Outcome};
 use crate::observe::{NodeIndex, Observation, Observed};
 
@@ -200,6 +200,10 @@ fn differs(revision: Revision, events: &[Event]) -> String {
 impl Checker for Revisions {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::All
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

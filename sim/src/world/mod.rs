@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use detcd_core::Outputs;
 use detcd_core::types::{Revision, Term};
 
-use crate::check::{self, CheckConfig, Checker, Violation, ViolationKind};
+use crate::check::{self, CheckConfig, Checker, Interest, Violation, ViolationKind};
 use crate::history::HistoryEvent;
 use crate::network::Network;
 use crate::observe::{NodeIndex, Observation, Observed};
@@ -55,7 +55,7 @@ pub(crate) struct World<'a> {
     loss_permille: u64,
     delay_ms: u64,
     convergence: Convergence,
-    checkers: Vec<Box<dyn Checker>>,
+    checkers: Vec<(Interest, Box<dyn Checker>)>,
     violation: Option<Violation>,
     record: Record<'a>,
     outputs: Outputs,
@@ -93,7 +93,7 @@ impl<'a> World<'a> {
             loss_permille: 0,
             delay_ms: 0,
             convergence: Convergence::default(),
-            checkers: check::all(&check_config(&plan)),
+            checkers: check::all(&check_config(&plan)).into_iter().map(|it| (it.interest(), it)).collect(),
             violation: None,
             record: Record::new(options.expected.clone(), sink),
             outputs: Outputs::default(),
@@ -195,7 +195,7 @@ impl<'a> World<'a> {
     }
 
     fn finish(&mut self) {
-        for checker in &mut self.checkers {
+        for (_, checker) in &mut self.checkers {
             if let Err(violation) = checker.finish(self.now) {
                 self.violation.get_or_insert(violation);
             }
@@ -233,9 +233,11 @@ impl<'a> World<'a> {
 }
 
 /// Tells the checkers, and keeps the first violation.
-fn tell(checkers: &mut [Box<dyn Checker>], violation: &mut Option<Violation>, seen: &Observed<'_>) {
-    for checker in checkers {
-        if let Err(found) = checker.observe(seen) {
+fn tell(checkers: &mut [(Interest, Box<dyn Checker>)], violation: &mut Option<Violation>, seen: &Observed<'_>) {
+    for (interest, checker) in checkers {
+        if interest.covers(&seen.what)
+            && let Err(found) = checker.observe(seen)
+        {
             violation.get_or_insert(found);
         }
     }

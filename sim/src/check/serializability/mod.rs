@@ -45,7 +45,7 @@ use self::operation::{Operation, is_linearizable, may_write};
 pub(super) use self::operation::{header, header_revision};
 use self::ownership::Ownership;
 use super::model::{NEVER_COMPACTED, Refused, Store, defects, execute, has_effect, show};
-use super::{CheckConfig, Checker, Violation, Witness};
+use super::{CheckConfig, Checker, Interest, Violation, Witness};
 use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{Observation, Observed};
 
@@ -83,7 +83,8 @@ pub struct Serializability {
     unjudged: u64,
     /// The newest revision in any answer so far.
     returned_max: Revision,
-    open: BTreeMap<OpId, Operation>,
+    /// Boxed: they come and go in the middle of the map.
+    open: BTreeMap<OpId, Box<Operation>>,
     /// Open operations that may still claim a revision, by the position of their invocation.
     open_writes: BTreeSet<(u64, OpId)>,
     ownership: Ownership,
@@ -164,7 +165,7 @@ impl Serializability {
             self.judge_refusal(suspect.op, &suspect.operation, suspect.status, true)?;
         }
         for (op, operation) in std::mem::take(&mut self.open) {
-            self.outcome_unknown(op, operation);
+            self.outcome_unknown(op, *operation);
         }
         self.open_writes.clear();
         self.settle()
@@ -188,14 +189,14 @@ impl Serializability {
         if let Request::Compact(compact) = request {
             self.compacted_possible.insert((compact.revision, op));
         }
-        match self.open.insert(op, operation) {
+        match self.open.insert(op, Box::new(operation)) {
             None => Ok(()),
             Some(_) => Err(format!("operation {} was invoked twice", op.0)),
         }
     }
 
     fn end(&mut self, op: OpId, outcome: &Outcome) -> Result<(), String> {
-        let Some(operation) = self.open.remove(&op) else {
+        let Some(operation) = self.open.remove(&op).map(|operation| *operation) else {
             return Err(format!("operation {} returned without being open", op.0));
         };
         self.open_writes.remove(&(operation.invoked, op));
@@ -400,6 +401,10 @@ impl Serializability {
 impl Checker for Serializability {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Clients
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

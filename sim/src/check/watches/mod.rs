@@ -33,7 +33,7 @@ use detcd_core::types::Revision;
 
 use self::watcher::Watcher;
 use super::model::Store;
-use super::{CheckConfig, Checker, Violation, Witness};
+use super::{CheckConfig, Checker, Interest, Violation, Witness};
 use crate::history::{HistoryEvent, Nanos, OpId, Outcome, WatcherId};
 use crate::observe::{Observation, Observed};
 
@@ -253,6 +253,10 @@ impl Watches {
 impl Checker for Watches {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Clients
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
