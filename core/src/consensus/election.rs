@@ -12,12 +12,16 @@ pub(super) struct ElectionDraws {
     boot: u64,
     campaign: u64,
     ticks_min: usize,
+    /// What was drawn last, and for which term and campaign: it is asked for again and again.
+    last: (Term, u64, usize),
 }
 
 impl ElectionDraws {
     /// Draws for one life of a member: timeouts from `ticks_min` to just below twice that.
     pub(super) fn new(seed: u64, node: NodeId, boot: u64, ticks_min: usize) -> ElectionDraws {
-        ElectionDraws { seed, node, boot, campaign: 0, ticks_min }
+        let mut draws = ElectionDraws { seed, node, boot, campaign: 0, ticks_min, last: (Term(0), 0, 0) };
+        draws.last.2 = draws.draw(Term(0));
+        draws
     }
 
     /// A campaign began; the next timeout is another one.
@@ -26,7 +30,14 @@ impl ElectionDraws {
     }
 
     /// The election timeout in ticks that holds in `term` until the next campaign.
-    pub(super) fn ticks(&self, term: Term) -> usize {
+    pub(super) fn ticks(&mut self, term: Term) -> usize {
+        if (self.last.0, self.last.1) != (term, self.campaign) {
+            self.last = (term, self.campaign, self.draw(term));
+        }
+        self.last.2
+    }
+
+    fn draw(&self, term: Term) -> usize {
         let place = [self.node.0, self.boot, term.0, self.campaign];
         let extra = seed::draw_below(self.seed, &place, self.ticks_min as u64);
         self.ticks_min + usize::try_from(extra).expect("below a usize")

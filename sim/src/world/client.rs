@@ -84,7 +84,10 @@ impl Client {
         match (request, response) {
             (Request::Put(put), Response::Put(done)) => {
                 let revision = self.learn_header(done.header.as_ref());
-                self.seen.modified.insert(put.key.clone(), revision);
+                match self.seen.modified.get_mut(&put.key) {
+                    Some(modified) => *modified = revision,
+                    None => drop(self.seen.modified.insert(put.key.clone(), revision)),
+                }
             }
             (Request::DeleteRange(delete), Response::DeleteRange(done)) => {
                 self.learn_header(done.header.as_ref());

@@ -233,6 +233,11 @@ pub(crate) fn tombstone(key: &Bytes, revision: Revision) -> KeyValue {
 }
 
 fn version_at(versions: &VecDeque<Version>, revision: Revision) -> Option<&KeyValue> {
+    // Most questions are about the newest two.
+    let newest = versions.iter().rev().take(2).find(|version| version.revision <= revision);
+    if let Some(version) = newest {
+        return version.kv();
+    }
     let after = versions.partition_point(|version| version.revision <= revision);
     versions.get(after.checked_sub(1)?)?.kv()
 }
