@@ -53,6 +53,8 @@ pub struct Durability {
     newest_leader: Term,
     /// By the newest leader's term at the time: the newest revision acknowledged by then.
     acknowledged_under: BTreeMap<Term, (Revision, OpId)>,
+    /// The newest revision in `acknowledged`; who has reached it lacks nothing.
+    acknowledged_max: Revision,
 }
 
 impl Durability {
@@ -66,6 +68,7 @@ impl Durability {
             acknowledged: BTreeMap::new(),
             newest_leader: Term(0),
             acknowledged_under: BTreeMap::new(),
+            acknowledged_max: 0,
         }
     }
 
@@ -101,7 +104,8 @@ impl Durability {
 
     fn judge_replica(&self, node: NodeIndex, status: &NodeStatus, revision: Revision) -> Result<(), String> {
         let applied = status.applied;
-        if let Some((_, needed)) = self.acknowledged.range(..=applied).next_back()
+        if revision < self.acknowledged_max
+            && let Some((_, needed)) = self.acknowledged.range(..=applied).next_back()
             && revision < *needed
         {
             return Err(format!(
@@ -135,6 +139,7 @@ impl Durability {
         let Some(reached) = self.reached.range(revision..).next().map(|(_, reached)| *reached) else { return Ok(()) };
         let at_least = self.acknowledged.entry(reached.last).or_insert(revision);
         *at_least = (*at_least).max(revision);
+        self.acknowledged_max = self.acknowledged_max.max(revision);
         while self.acknowledged.len() > WINDOW {
             self.acknowledged.pop_first();
         }

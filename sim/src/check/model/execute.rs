@@ -43,7 +43,8 @@ pub(crate) fn execute(
     request: &Request,
     response: Option<&Response>,
 ) -> Result<Done, Refused> {
-    let mut run = Run { store, base, compacted, overlay: BTreeMap::new(), done: Done::default() };
+    let is_txn = matches!(request, Request::Txn(_));
+    let mut run = Run { store, base, compacted, is_txn, overlay: BTreeMap::new(), done: Done::default() };
     match (request, response) {
         (Request::Range(range), Some(Response::Range(told))) => run.plain_range(range, Some(told))?,
         (Request::Range(range), None) => run.plain_range(range, None)?,
@@ -81,7 +82,9 @@ struct Run<'a> {
     store: &'a Store,
     base: Revision,
     compacted: Revision,
-    /// What this operation has written so far.
+    /// Whether what it has written so far can still be read in it.
+    is_txn: bool,
+    /// What this operation has written so far, if it is a transaction.
     overlay: BTreeMap<Bytes, Option<KeyValue>>,
     done: Done,
 }
@@ -215,7 +218,9 @@ impl Run<'_> {
     }
 
     fn write(&mut self, kind: EventType, shown: KeyValue, now: Option<KeyValue>) {
-        self.overlay.insert(shown.key.clone(), now);
+        if self.is_txn {
+            self.overlay.insert(shown.key.clone(), now);
+        }
         self.done.events.push(Event { r#type: kind.into(), kv: Some(shown), prev_kv: None });
     }
 
