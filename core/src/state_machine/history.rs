@@ -1,6 +1,6 @@
 //! All records in the order in which they were written, which is the order of events, too.
 
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use im::OrdMap;
@@ -12,10 +12,19 @@ use crate::types::Revision;
 /// How many versions of a key lie between two from which old ones are reached in few hops.
 const MILESTONE: u32 = 8;
 
+/// How many records stand in one row. A row is what is copied when a record is written while somebody looks at the
+/// store, and one place in the map: more would make the one dearer, fewer the other.
+const ROW: usize = 32;
+
+/// Records that were written one after the other, in order, without those that were swept.
+type Row = Vec<Arc<Record>>;
+
 /// All records that are stored, with their digest and their size.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
-    records: OrdMap<Position, Arc<Record>>,
+    /// By the place of the first record that each row had. No row is empty.
+    rows: OrdMap<Position, Arc<Row>>,
+    len: usize,
     digest: Digest,
     logical_bytes: i64,
 }
@@ -28,8 +37,23 @@ impl History {
         let record = Arc::new(Record::new(contents, lineage));
         self.digest = self.digest.with(record.digest());
         self.logical_bytes += record.logical_bytes();
-        self.records.insert(at, record.clone());
+        self.len += 1;
+        if let Some((_, row)) = self.rows.get_prev_mut(&at)
+            && row.len() < ROW
+        {
+            Arc::make_mut(row).push(record.clone());
+            return record;
+        }
+        let mut row = Row::with_capacity(ROW);
+        row.push(record.clone());
+        self.rows.insert(at, Arc::new(row));
         record
+    }
+
+    /// The record at `at`, if it is still there.
+    fn get(&self, at: Position) -> Option<&Arc<Record>> {
+        let (_, row) = self.rows.get_prev(&at)?;
+        row.get(place_in(row, at)?)
     }
 
     /// The lineage of a record that follows `previous`. Every eighth record of a key is a milestone. The others jump to
@@ -44,7 +68,7 @@ impl History {
             let target = without_lowest_bit(depth / MILESTONE);
             let mut reached = depth / MILESTONE - 1;
             while reached > target
-                && let Some(milestone) = self.records.get(&jump)
+                && let Some(milestone) = self.get(jump)
             {
                 jump = milestone.lineage().jump;
                 reached = without_lowest_bit(reached);
@@ -55,32 +79,47 @@ impl History {
 
     /// Removes a record, if it is still there.
     pub(crate) fn forget(&mut self, at: Position) {
-        if let Some(record) = self.records.remove(&at) {
-            self.digest = self.digest.without(record.digest());
-            self.logical_bytes -= record.logical_bytes();
+        let Some((first, row)) = self.rows.get_prev_mut(&at) else { return };
+        let Some(place) = place_in(row, at) else { return };
+        let first = *first;
+        let record = Arc::make_mut(row).remove(place);
+        if row.is_empty() {
+            self.rows.remove(&first);
         }
+        self.len -= 1;
+        self.digest = self.digest.without(record.digest());
+        self.logical_bytes -= record.logical_bytes();
     }
 
     /// The next record on the way from a newer one to what was there at `revision`: as far back as is sure not to miss
     /// it. What is newer than `revision` is there; what is not may have been swept, and did not exist then.
     pub(crate) fn hop(&self, record: &Record, revision: Revision) -> Option<&Arc<Record>> {
         let Lineage { previous, jump, .. } = record.lineage();
-        self.records.get(if jump.revision > revision { &jump } else { &previous })
+        self.get(if jump.revision > revision { jump } else { previous })
     }
 
     /// The first record that stands at `at` or later.
     pub(crate) fn next_from(&self, at: Position) -> Option<&Arc<Record>> {
-        self.records.get_next(&at).map(|(_, record)| record)
+        self.range(at..).next()
     }
 
     /// The records within `positions`, in order.
     pub(crate) fn range(&self, positions: impl RangeBounds<Position>) -> impl Iterator<Item = &Arc<Record>> {
-        self.records.range(positions).map(|(_, record)| record)
+        let (start, end) = (positions.start_bound().cloned(), positions.end_bound().cloned());
+        let first = match start {
+            Bound::Included(first) | Bound::Excluded(first) => first,
+            Bound::Unbounded => Position::default(),
+        };
+        // It may stand in the row that begins before it.
+        let row = self.rows.get_prev(&first).map_or(first, |(row, _)| *row);
+        let records = self.rows.range(row..).flat_map(|(_, row)| row.iter());
+        let records = records.skip_while(move |record| !(start, Bound::Unbounded).contains(&record.at));
+        records.take_while(move |record| (Bound::Unbounded, end).contains(&record.at))
     }
 
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.len
     }
 
     /// What all records take by the replicated measure.
@@ -93,17 +132,33 @@ impl History {
         self.digest
     }
 
-    /// The same, computed from the records; makes sure that places and size agree with them.
+    /// The same, computed from the records; makes sure that their order, number and size agree with them.
     pub(crate) fn recompute_digest(&self) -> Digest {
-        let mut logical_bytes = 0;
-        let digest = self.records.iter().fold(Digest::default(), |digest, (at, record)| {
-            assert_eq!(*at, record.at, "a record stands where it says");
-            logical_bytes += record.logical_bytes();
-            digest.with(record.recompute_digest())
-        });
-        assert_eq!(self.logical_bytes, logical_bytes, "the size is that of the records");
+        let (mut digest, mut len, mut logical_bytes) = (Digest::default(), 0, 0);
+        let mut before = Position::default();
+        for (first, row) in &self.rows {
+            assert!((1..=ROW).contains(&row.len()) && row[0].at >= *first, "rows are neither empty nor too long");
+            for record in row.iter() {
+                assert!(record.at > before, "records stand in order");
+                before = record.at;
+                len += 1;
+                logical_bytes += record.logical_bytes();
+                digest = digest.with(record.recompute_digest());
+            }
+        }
+        assert_eq!((self.len, self.logical_bytes), (len, logical_bytes), "number and size are those of the records");
         digest
     }
+}
+
+/// Where the record that stands at `at` is in its row.
+fn place_in(row: &Row, at: Position) -> Option<usize> {
+    // Most revisions are one record, and most of those are there.
+    let guess = usize::try_from(at.revision - row[0].at.revision).unwrap_or(usize::MAX);
+    if row.get(guess).is_some_and(|record| record.at == at) {
+        return Some(guess);
+    }
+    row.binary_search_by_key(&at, |record| record.at).ok()
 }
 
 fn without_lowest_bit(number: u32) -> u32 {
