@@ -88,6 +88,31 @@ fn a_member_that_lags_behind_the_log_gets_a_snapshot_although_messages_are_lost(
 }
 
 #[test]
+fn a_checkpoint_is_due_by_bytes_too_and_waits_until_the_log_has_outgrown_the_state() {
+    let mut cluster = Cluster::new(1, |config| {
+        config.checkpoint_entries = 1_000_000;
+        config.log_bytes_max = 4_000;
+    });
+    let leader = cluster.leader();
+    let begun = |cluster: &Cluster| cluster.marks(leader, "checkpoint: begun");
+    let value = "v".repeat(1_000);
+    for n in 0..3 {
+        cluster.ask(leader, put(&format!("k{n}"), &value)).unwrap();
+    }
+    assert_eq!(begun(&cluster), 0, "the log is short");
+    for n in 3..8 {
+        cluster.ask(leader, put(&format!("k{n}"), &value)).unwrap();
+    }
+    assert!(begun(&cluster) > 0, "4,000 bytes of log are enough for a first one");
+    for n in 8..200 {
+        cluster.ask(leader, put(&format!("k{n}"), &value)).unwrap();
+    }
+    // One whenever the log since the last has grown as large as the state was then: 4, 8, 16, 32 kB and so on, until
+    // sixteen times the bound is enough whatever the state is.
+    assert!((5..=9).contains(&begun(&cluster)), "{} checkpoints", begun(&cluster));
+}
+
+#[test]
 fn a_snapshot_is_begun_anew_when_its_sender_lost_patience_before_its_receiver() {
     let mut cluster = Cluster::new(3, |config| {
         config.checkpoint_entries = 20;

@@ -193,7 +193,7 @@ fn start_driver(
 
 /// Starts `task` when the node takes part; never, if it does not come so far.
 async fn after_loading(mut status: watch::Receiver<NodeStatus>, task: impl Future<Output = ()>) {
-    if status.wait_for(|status| status.phase == Phase::Serving).await.is_ok() {
+    if status.wait_for(|status| status.phase.takes_part()).await.is_ok() {
         task.await;
     }
 }

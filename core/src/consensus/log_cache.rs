@@ -49,10 +49,22 @@ impl LogCache {
     pub(super) fn compact(&mut self, index: LogIndex) {
         assert!(index <= self.snapshot.index, "entries that are not applied cannot be forgotten");
         while self.base.0 < index {
-            let entry = self.entries.pop_front().expect("applied entries are in the log");
-            self.bytes -= entry.data.len() as u64;
-            self.base = (LogIndex(entry.index), Term(entry.term));
+            self.forget_oldest();
         }
+    }
+
+    /// Forgets entries until the others take no more than `bytes`, but none behind `at_most`, which must be applied.
+    pub(super) fn compact_to_bytes(&mut self, bytes: u64, at_most: LogIndex) {
+        assert!(at_most <= self.snapshot.index, "entries that are not applied cannot be forgotten");
+        while self.bytes > bytes && self.base.0 < at_most {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let entry = self.entries.pop_front().expect("applied entries are in the log");
+        self.bytes -= entry.data.len() as u64;
+        self.base = (LogIndex(entry.index), Term(entry.term));
     }
 
     /// Replaces everything by a snapshot.

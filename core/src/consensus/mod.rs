@@ -472,6 +472,11 @@ impl Consensus {
         }
     }
 
+    /// Forgets entries, the oldest first, until the others take no more than `bytes` of payload, or up to `at_most`.
+    pub(crate) fn compact_to_bytes(&mut self, bytes: u64, at_most: LogIndex) {
+        self.raw.mut_store().compact_to_bytes(bytes, at_most);
+    }
+
     /// Moves the messages that may leave now to the end of `out`.
     pub(crate) fn take_outgoing(&mut self, out: &mut Vec<Outgoing>) {
         out.append(&mut self.outgoing);

@@ -16,6 +16,15 @@ use crate::wal::{Claim, WriteId};
 /// What an entry counts beside its payload: as much as a record beside its key and value.
 const ENTRY_FLAT_BYTES: u64 = 64;
 
+/// The log since the last checkpoint grows to this many times [`crate::NodeConfig::log_bytes_max`], at most.
+const LOG_FACTOR_MAX: u64 = 16;
+
+/// The log in memory may grow to this many times [`crate::NodeConfig::log_bytes_max`] for followers that get a snapshot.
+const LOG_FACTOR_SENDING: u64 = 4;
+
+/// After a checkpoint that found no room, another is tried so many ticks later.
+const RETRY_TICKS: u64 = 10;
+
 /// This member's checkpoints.
 pub(super) struct Checkpoints {
     /// The one that a restart would begin with; none for the founders' state.
@@ -25,6 +34,8 @@ pub(super) struct Checkpoints {
     /// What the state took when the newest one was begun, and what was applied since.
     state_bytes: u64,
     applied_bytes: u64,
+    /// None is begun before this tick, as there was no room lately.
+    not_before_tick: u64,
     writing: Option<Writing>,
     /// A durable file whose mark is on its way to the log.
     marking: Option<(WriteId, SnapshotMeta)>,
@@ -34,13 +45,23 @@ struct Writing {
     meta: SnapshotMeta,
     chunks: SnapshotWriter,
     file: CheckpointFile,
+    /// What the state took when the checkpoint before was begun, and what was applied from then to this one.
+    before: (u64, u64),
 }
 
 impl Checkpoints {
     /// A member that began with this checkpoint, or with the founders' state; either is `state`.
     pub(super) fn new(newest: Option<SnapshotMeta>, state: &StateMachine) -> Checkpoints {
         let (newest_index, state_bytes) = (state.applied(), stored_bytes(state));
-        Checkpoints { newest, newest_index, state_bytes, applied_bytes: 0, writing: None, marking: None }
+        Checkpoints {
+            newest,
+            newest_index,
+            state_bytes,
+            applied_bytes: 0,
+            not_before_tick: 0,
+            writing: None,
+            marking: None,
+        }
     }
 
     /// An entry with so many bytes of payload was applied.
@@ -69,7 +90,8 @@ impl Member {
             let meta = self.applied_meta();
             let chunks = SnapshotWriter::new(self.state.view(), meta.clone(), self.config.cluster_id);
             let file = CheckpointFile::new(&meta);
-            self.checkpoints.writing = Some(Writing { meta, chunks, file });
+            let before = (self.checkpoints.state_bytes, self.checkpoints.applied_bytes);
+            self.checkpoints.writing = Some(Writing { meta, chunks, file, before });
             self.checkpoints.began(&self.state);
             out.mark("checkpoint: begun");
         }
@@ -83,14 +105,16 @@ impl Member {
     }
 
     fn checkpoint_is_due(&self) -> bool {
-        let checkpoints = &self.checkpoints;
-        let since = self.applied().0 - checkpoints.newest_index.0;
-        let idle = !checkpoints.is_busy() && self.receiving.is_idle() && self.stopping.is_none();
-        let long = since >= self.config.checkpoint_entries.max(1);
-        let large = checkpoints.applied_bytes >= checkpoints.state_bytes / 100 * self.config.checkpoint_growth_percent;
+        let Checkpoints { newest_index, state_bytes, applied_bytes, not_before_tick, .. } = self.checkpoints;
+        let since = self.applied().0 - newest_index.0;
+        let may = !self.checkpoints.is_busy() && self.receiving.is_idle() && self.stopping.is_none();
+        let long = since >= self.config.checkpoint_entries.max(1) || applied_bytes >= self.config.log_bytes_max;
+        let grown = applied_bytes >= state_bytes / 100 * self.config.checkpoint_growth_percent;
+        // Whoever starts again reads all that was written since, however large the state is.
+        let huge = applied_bytes >= self.config.log_bytes_max.saturating_mul(LOG_FACTOR_MAX);
         // Also without room for proposals: it may be small, and lets go of the log before it.
-        let wanted = long && (large || !self.writer.has_room());
-        idle && wanted && self.writer.has_room_for(0, Claim::Relief)
+        let wanted = long && (grown || huge) || since > 0 && !self.writer.has_room();
+        may && wanted && self.ticks >= not_before_tick && self.writer.has_room_for(0, Claim::Relief)
     }
 
     /// Forgets applied entries when too many are in memory. They stay on the disk until a checkpoint has what they did.
@@ -99,11 +123,15 @@ impl Member {
             return;
         }
         let (applied, keep) = (self.applied(), self.config.catchup_entries);
+        let (bytes, bytes_max) = (self.consensus.log_bytes(), self.config.log_bytes_max);
+        // A follower that gets a snapshot needs what comes after it: without that it would need the next one.
+        let needed = self.sending.oldest().filter(|_| bytes < bytes_max.saturating_mul(LOG_FACTOR_SENDING));
+        let at_most = needed.map_or(applied, |needed| needed.min(applied));
         let in_memory = applied.0.saturating_sub(self.consensus.log_base().0);
-        if self.consensus.log_bytes() >= self.config.log_bytes_max {
-            self.consensus.compact(applied);
+        if bytes >= bytes_max {
+            self.consensus.compact_to_bytes(bytes_max / 2, at_most);
         } else if in_memory >= keep.saturating_add(self.config.checkpoint_entries.max(1)) {
-            self.consensus.compact(LogIndex(applied.0 - keep));
+            self.consensus.compact(at_most.min(LogIndex(applied.0 - keep)));
         }
     }
 
@@ -115,6 +143,7 @@ impl Member {
                 Ok(FileProgress::Busy | FileProgress::Wrote) => return,
                 Ok(FileProgress::NoSpace) => {
                     out.mark("checkpoint: given up without room");
+                    self.checkpoints.not_before_tick = self.ticks + RETRY_TICKS;
                     return self.checkpoint_abandon(out);
                 }
                 Ok(FileProgress::Complete) => {
@@ -128,12 +157,14 @@ impl Member {
         self.received_file_done(op, result, out);
     }
 
-    /// Gives the checkpoint under way up; another is due when as much again was applied.
+    /// Gives the checkpoint under way up.
     pub(super) fn checkpoint_abandon(&mut self, out: &mut Outputs) {
         if let Some(writing) = self.checkpoints.writing.take() {
             writing.file.abandon(&mut self.disk);
             out.effects.push(Effect::Discard(Garbage(writing.chunks.into_view())));
-            self.checkpoints.newest_index = self.applied();
+            let (state_bytes, applied_bytes) = writing.before;
+            self.checkpoints.state_bytes = state_bytes;
+            self.checkpoints.applied_bytes += applied_bytes;
         }
     }
 

@@ -13,7 +13,7 @@ use crate::peer::Body;
 use crate::proto::detcdpeer as pb;
 use crate::snapshot::SnapshotWriter;
 use crate::time::Instant;
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId};
 
 /// A follower that asks for nothing for this many election timeouts has lost the attempt.
 const PATIENCE_ELECTION_TIMEOUTS: u32 = 3;
@@ -22,6 +22,13 @@ const PATIENCE_ELECTION_TIMEOUTS: u32 = 3;
 #[derive(Default)]
 pub(super) struct Sending {
     to: BTreeMap<NodeId, Attempt>,
+}
+
+impl Sending {
+    /// The oldest state that is being sent.
+    pub(super) fn oldest(&self) -> Option<LogIndex> {
+        self.to.values().map(|attempt| attempt.meta.index).min()
+    }
 }
 
 struct Attempt {

@@ -82,7 +82,11 @@ impl History {
         let Some((first, row)) = self.rows.get_prev_mut(&at) else { return };
         let Some(place) = place_in(row, at) else { return };
         let first = *first;
-        let record = Arc::make_mut(row).remove(place);
+        let row = Arc::make_mut(row);
+        let record = row.remove(place);
+        if row.len() * 4 <= row.capacity() {
+            row.shrink_to_fit();
+        }
         if row.is_empty() {
             self.rows.remove(&first);
         }

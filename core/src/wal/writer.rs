@@ -385,7 +385,7 @@ impl Writer {
             (Err(DiskError::NoSpace), OpKind::AllocateNext) => self.next.deny(),
             (Err(DiskError::NoSpace), OpKind::Stage { allocate_bytes: 1.. }) => self.deny_stage(done),
             // A released segment that stays is removed when the node is opened again.
-            (Err(_), OpKind::Release) => {}
+            (Err(_), OpKind::Release) => self.on_stage_done(disk),
             (Err(error), _) => return Err(halt(&done, error)),
         }
         if self.stopping {

@@ -165,7 +165,11 @@ impl Cluster {
     }
 
     pub fn marked(&self, at: usize, mark: &str) -> bool {
-        self.notes[at].iter().any(|note| matches!(note, Note::Mark(marked) if *marked == mark))
+        self.marks(at, mark) > 0
+    }
+
+    pub fn marks(&self, at: usize, mark: &str) -> usize {
+        self.notes[at].iter().filter(|note| matches!(note, Note::Mark(marked) if *marked == mark)).count()
     }
 
     fn perform(&mut self, at: usize, out: Outputs) {
