@@ -19,7 +19,7 @@ const ENTRY_FLAT_BYTES: u64 = 64;
 /// The log since the last checkpoint grows to this many times [`crate::NodeConfig::log_bytes_max`], at most.
 const LOG_FACTOR_MAX: u64 = 16;
 
-/// The log in memory may grow to this many times [`crate::NodeConfig::log_bytes_max`] for followers that get a snapshot.
+/// The log in memory may grow to this many times [`crate::NodeConfig::log_bytes_max`] while followers get a snapshot.
 const LOG_FACTOR_SENDING: u64 = 4;
 
 /// After a checkpoint that found no room, another is tried so many ticks later.
