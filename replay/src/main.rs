@@ -1,6 +1,6 @@
 //! `detcd-replay`: runs a failing seed again, and shows what happened.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,25 +23,30 @@ fn main() -> ExitCode {
         Command::Run { file } => run(&file),
         Command::Trace(args) => trace::trace(&args, io::stdout().lock()).map(|report| {
             let ending = trial::ending_of(&report);
-            eprintln!("{}", ending.as_ref().map_or("every promise was kept".to_string(), trial::said));
+            let said = ending.as_ref().map_or("every promise was kept".to_string(), trial::said);
+            let _ = writeln!(io::stderr(), "{said}");
             ExitCode::SUCCESS
         }),
     };
     done.unwrap_or_else(|error| args::refuse::<Cli>(&error))
 }
 
+/// A line for whoever reads; the status says the same to whoever does not.
+fn tell(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 fn run(file: &Path) -> Result<ExitCode, UsageError> {
     let recorded = Recorded::read(file)?;
     match recorded.replay() {
         Replayed::Same => {
-            println!("reproduced: {recorded}");
+            tell(&format!("reproduced: {recorded}"));
             Ok(ExitCode::SUCCESS)
         }
         Replayed::Parted(how) => {
-            println!("not reproduced: {recorded}");
-            println!("  {how}");
+            tell(&format!("not reproduced: {recorded}\n  {how}"));
             if let Some(other) = other_build(&recorded.failure) {
-                println!("  {other}");
+                tell(&format!("  {other}"));
             }
             Ok(ExitCode::FAILURE)
         }

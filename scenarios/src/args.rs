@@ -1,6 +1,7 @@
 //! The command line of `detcd-sim`, and the values that its flags take.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -138,7 +139,8 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
 
 /// Tells what the user cannot have, in one line that begins with the program's name, and gives [`EXIT_USAGE`].
 pub fn refuse<C: Parser>(error: &UsageError) -> ExitCode {
-    eprintln!("{}: {error}", C::command().get_name());
+    // Without a reader the status has to do.
+    let _ = writeln!(io::stderr(), "{}: {error}", C::command().get_name());
     ExitCode::from(EXIT_USAGE)
 }
 
@@ -179,7 +181,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(form()),
     };
-    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(form)
+    let time = number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(form)?;
+    if time.is_zero() { Err("no time is not enough for anything: at least 1ms".into()) } else { Ok(time) }
 }
 
 fn parse_jobs(text: &str) -> Result<usize, String> {

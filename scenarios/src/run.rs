@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::{RunArgs, SeedRange, Shard, UsageError};
+use crate::args::{EXIT_USAGE, RunArgs, SeedRange, Shard, UsageError};
 use crate::campaign::{Plan, Seeds, fresh_seed};
 use crate::catalogue::{self, Source};
 use crate::row::Verdict;
@@ -25,8 +25,13 @@ pub fn list(mut to: impl Write) -> Result<(), UsageError> {
     let sources = catalogue::all()?;
     let width = sources.iter().map(|source| source.scenario.name.len()).max().unwrap_or(0);
     for Source { scenario, .. } in &sources {
-        // Whoever reads the list may have read enough.
-        let _ = writeln!(to, "{:<width$}  {}", scenario.name, scenario.why);
+        match writeln!(to, "{:<width$}  {}", scenario.name, scenario.why) {
+            // Whoever reads the list may have read enough.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(UsageError(format!("cannot write to standard output: {error}")));
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(())
 }
@@ -114,14 +119,21 @@ impl Told {
 
     /// Prints something for people; with `--json` the standard output belongs to programs.
     fn say(&self, text: &str) {
-        self.bar.suspend(|| if self.json { eprintln!("{text}") } else { self.print(text) });
+        self.bar.suspend(|| if self.json { drop(writeln!(io::stderr(), "{text}")) } else { self.print(text) });
     }
 
-    /// Prints to standard output; when nobody reads that any more, the campaign is over.
+    /// Prints to standard output; when that takes no more, the campaign is over: in peace if nobody reads any more.
     fn print(&self, text: &str) {
         let mut out = io::stdout().lock();
-        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-            std::process::exit(i32::from(self.summary.worst().exit_status()));
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                std::process::exit(i32::from(self.summary.worst().exit_status()));
+            }
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "detcd-sim: cannot write to standard output: {error}");
+                std::process::exit(i32::from(EXIT_USAGE));
+            }
         }
     }
 

@@ -69,9 +69,12 @@ where
     }
 }
 
-/// Sends log lines of `level` and above to stderr, for the rest of the process's life.
+/// Sends log lines of `level` and above to stderr, for the rest of the process's life. A line that cannot be written,
+/// since nobody reads any more or a disk is full, is lost: a member does not stop for want of a reader.
 pub fn install(level: tracing::Level) {
-    tracing_subscriber::fmt().event_format(EtcdFormat).with_writer(std::io::stderr).with_max_level(level).init();
+    // The default tells stderr of what stderr did not take, and panics when it does not take that either.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false).event_format(EtcdFormat);
+    lines.with_writer(std::io::stderr).with_max_level(level).init();
 }
 
 #[cfg(test)]

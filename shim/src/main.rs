@@ -1,5 +1,6 @@
 //! The `detcd` program: one member, run from flags as one runs etcd.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use detcd::config::Config;
@@ -23,21 +24,22 @@ fn main() -> ExitCode {
     match flags::parse(arguments, environment) {
         Ok(Command::Run(given)) => run(&given),
         Ok(Command::Version) => {
-            println!("etcd Version: {}", version::SERVER);
-            println!("detcd Version: {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
+            told(&format!("etcd Version: {}\ndetcd Version: {}\n", version::SERVER, env!("CARGO_PKG_VERSION")))
         }
-        Ok(Command::Help) => {
-            print!("{}", flags::help());
-            ExitCode::SUCCESS
-        }
+        Ok(Command::Help) => told(&flags::help()),
         Err(error) => failed(&error, error.exit_status()),
     }
 }
 
-/// One line on stderr, and the exit status.
+/// What was asked for, on stdout. Whoever asked may have read enough.
+fn told(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// One line on stderr, if that takes it, and the exit status.
 fn failed(why: &dyn std::fmt::Display, status: u8) -> ExitCode {
-    eprintln!("detcd: {why}");
+    let _ = writeln!(io::stderr(), "detcd: {why}");
     ExitCode::from(status)
 }
 

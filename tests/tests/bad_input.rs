@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use detcd_tests::cluster::{Cluster, ClusterOptions, image};
+use detcd_tests::cluster::{Cluster, ClusterOptions, free_port, image};
 use detcd_tests::launch;
 use etcd_client::Client;
 
@@ -142,4 +142,38 @@ fn a_member_that_was_refused_for_its_flags_serves_its_data_with_the_right_ones()
         client.get("", Some(everything)).await.expect("it reads").count()
     });
     assert_eq!(usize::try_from(count), Ok(KEYS));
+}
+
+#[test]
+fn a_log_that_nobody_takes_stops_no_member() {
+    let full = || Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it"));
+    let mut refused = launch::dying_with_us(&launch::detcd()).expect("a command");
+    let refused = refused.arg("--no-such-flag").stderr(full()).status().expect("it ends");
+    assert_eq!(refused.code(), Some(2), "the status tells what the line would have told");
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = |port| format!("http://127.0.0.1:{port}");
+    let (clients, peers) = (url(free_port()), url(free_port()));
+    let mut member = launch::dying_with_us(&launch::detcd()).expect("a command");
+    member
+        .args(["--data-dir", folder.path().to_str().expect("a name")])
+        .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+        .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
+        .args(["--initial-cluster", &format!("default={peers}")])
+        .stderr(full());
+    let mut member = launch::spawn(member).expect("it starts");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads");
+    let written = runtime.block_on(async {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if let Ok(mut client) = Client::connect([&clients], None).await
+                && client.put("a", "b", None).await.is_ok()
+            {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    });
+    member.kill().and_then(|()| member.wait()).expect("it ends");
+    assert!(written, "it serves");
 }
