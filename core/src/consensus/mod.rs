@@ -219,7 +219,7 @@ impl Consensus {
     }
 
     /// Whether the leader still considers `peer` to be waiting for a snapshot.
-    pub(crate) fn awaits_snapshot(&self, peer: NodeId) -> bool {
+    pub(crate) fn wants_snapshot(&self, peer: NodeId) -> bool {
         let progress = self.raw.raft.prs().get(peer.0);
         self.is_leader() && progress.is_some_and(|progress| progress.state == ProgressState::Snapshot)
     }

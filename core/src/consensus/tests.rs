@@ -328,7 +328,7 @@ fn a_snapshot_attempt_that_is_reported_lost_is_made_again() {
     leader.kinds_sent();
     leader.receive(refusal(3)).unwrap();
     assert_eq!(leader.kinds_sent(), vec!["snapshot"]);
-    assert!(leader.consensus.awaits_snapshot(NodeId(3)));
+    assert!(leader.consensus.wants_snapshot(NodeId(3)));
 
     let mut alive = message(MessageType::MsgHeartbeatResponse, 3, 1, term);
     alive.commit = 3;

@@ -32,8 +32,8 @@ struct Reading {
     disk: DiskQueue,
     /// The checkpoint files there are, and their sizes.
     checkpoint_files: Vec<(FileName, u64)>,
-    awaited: DiskOp,
-    awaited_file: FileName,
+    asked: DiskOp,
+    asked_file: FileName,
     read_bytes: u64,
     total_bytes: u64,
 }
@@ -84,8 +84,8 @@ impl Opening {
         let reading = Reading {
             checkpoint_files: checkpoint_files.map(|(name, size)| (name.as_str().into(), *size)).collect(),
             disk: DiskQueue::default(),
-            awaited: DiskOp(0),
-            awaited_file: "".into(),
+            asked: DiskOp(0),
+            asked_file: "".into(),
             read_bytes,
             total_bytes,
             config,
@@ -112,8 +112,8 @@ impl Opening {
             opening.writer.on_disk_done(op, &result, &mut self.reading.disk)?;
             return self.go_on(out);
         }
-        assert_eq!(op, self.reading.awaited, "one read at a time");
-        let file = &self.reading.awaited_file;
+        assert_eq!(op, self.reading.asked, "one read at a time");
+        let file = &self.reading.asked_file;
         let bytes = match result {
             Ok(DiskReply::Data(bytes)) => bytes,
             Ok(DiskReply::Done) => unreachable!("a read gives data"),
@@ -145,8 +145,8 @@ impl Opening {
                 }
             };
             if let Some(DiskAction::Read { file, offset, len }) = read {
-                reading.awaited_file = file.clone();
-                reading.awaited = reading.disk.issue(DiskAction::Read { file, offset, len });
+                reading.asked_file = file.clone();
+                reading.asked = reading.disk.issue(DiskAction::Read { file, offset, len });
                 reading.disk.drain(out);
                 return Ok(Opened::NotYet(self));
             }

@@ -121,7 +121,7 @@ impl Member {
         let peers: Vec<NodeId> = self.sending.to.keys().copied().collect();
         for peer in peers {
             let late = self.sending.to[&peer].until <= self.now;
-            if !self.consensus.awaits_snapshot(peer) {
+            if !self.consensus.wants_snapshot(peer) {
                 self.sending.forget(peer, out);
             } else if late {
                 self.sending.forget(peer, out);

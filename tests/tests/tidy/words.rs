@@ -75,7 +75,7 @@ fn paths_of_machines(tree: &[Source]) -> Vec<String> {
     for source in tree {
         for folder in machine_paths() {
             for (at, _) in source.text.match_indices(&folder) {
-                // Only an absolute path: `./work/` and `target/work/` are somebody's own folders.
+                // Only an absolute path: a relative one that ends alike is a folder of the project's own.
                 let before = source.text[..at].chars().next_back();
                 if before.is_none_or(|letter| !letter.is_alphanumeric() && !"._-}/".contains(letter)) {
                     offences.push(format!("{}:{}: {folder}", source.path, source.line_of(at)));
