@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cluster::Cluster;
+use cluster::{Cluster, snapshots_soon};
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::types::{ClusterId, NodeId};
@@ -54,10 +54,8 @@ fn a_forwarded_write_that_arrives_twice_is_applied_once() {
 #[test]
 fn a_member_that_lags_behind_the_log_gets_a_snapshot_although_messages_are_lost() {
     let mut cluster = Cluster::new(3, |config| {
-        config.checkpoint_entries = 20;
+        snapshots_soon(config);
         config.checkpoint_growth_percent = 0;
-        config.catchup_entries = 5;
-        config.checkpoint_chunk_bytes = 200;
     });
     let leader = cluster.leader();
     let behind = (leader + 1) % 3;
@@ -115,9 +113,7 @@ fn a_checkpoint_is_due_by_bytes_too_and_waits_until_the_log_has_outgrown_the_sta
 #[test]
 fn a_snapshot_is_begun_anew_when_its_sender_lost_patience_before_its_receiver() {
     let mut cluster = Cluster::new(3, |config| {
-        config.checkpoint_entries = 20;
-        config.catchup_entries = 5;
-        config.checkpoint_chunk_bytes = 200;
+        snapshots_soon(config);
         let ms = if config.node_id.0 == 3 { 5000 } else { 500 };
         config.election_timeout = Duration::from_millis(ms);
     });

@@ -8,7 +8,7 @@ mod cluster;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::Cluster;
+use cluster::{Cluster, snapshots_soon};
 
 use super::member::Member;
 use super::reads::{LeaseOp, Waiter};
@@ -120,11 +120,7 @@ fn a_lease_that_is_unknown_is_told_apart_from_a_clock_that_stands() {
 
 #[test]
 fn a_snapshot_that_is_given_up_is_dropped_elsewhere() {
-    let mut cluster = Cluster::new(3, |config| {
-        config.checkpoint_entries = 20;
-        config.catchup_entries = 5;
-        config.checkpoint_chunk_bytes = 200;
-    });
+    let mut cluster = Cluster::new(3, snapshots_soon);
     let leader = cluster.leader();
     let behind = (leader + 1) % 3;
     cluster.kill(behind);

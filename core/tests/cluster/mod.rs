@@ -37,6 +37,13 @@ pub struct Cluster {
     last_call: u64,
 }
 
+/// Members that soon have a checkpoint, forget the log before it, and send it in many chunks.
+pub fn snapshots_soon(config: &mut NodeConfig) {
+    config.checkpoint_entries = 20;
+    config.catchup_entries = 5;
+    config.checkpoint_chunk_bytes = 200;
+}
+
 impl Cluster {
     pub fn new(size: usize, adjust: impl Fn(&mut NodeConfig)) -> Cluster {
         let id = |at: usize| NodeId(at as u64 + 1);

@@ -38,14 +38,20 @@ fn appends_between_two_flushes_share_one_write_and_one_sync() {
     assert_eq!(life.writer.durable(), second);
 }
 
-#[test]
-fn no_more_writes_are_in_flight_than_allowed() {
+/// A fresh log with so many writes of one entry each, as far as they may be in flight.
+fn life_with_writes(count: u64) -> Life {
     let mut life = Life::fresh(&small_config());
-    for index in 1..=3 {
+    for index in 1..=count {
         life.writer.append(&[entry(1, index, b"x")], None, None);
         life.writer.flush(&mut life.queue);
     }
     life.issue();
+    life
+}
+
+#[test]
+fn no_more_writes_are_in_flight_than_allowed() {
+    let mut life = life_with_writes(3);
     assert_eq!(log_ops(&life).len(), 4, "two writes and their syncs");
     life.settle();
     assert_eq!(life.writer.durable(), WriteId(3));
@@ -53,12 +59,7 @@ fn no_more_writes_are_in_flight_than_allowed() {
 
 #[test]
 fn a_later_sync_makes_the_earlier_write_durable_and_the_earlier_sync_adds_nothing() {
-    let mut life = Life::fresh(&small_config());
-    for index in 1..=2 {
-        life.writer.append(&[entry(1, index, b"x")], None, None);
-        life.writer.flush(&mut life.queue);
-    }
-    life.issue();
+    let mut life = life_with_writes(2);
     assert!(is_sync(&life.outstanding[3].2));
     assert_eq!(life.complete(0).durable, None);
     assert_eq!(life.complete(1).durable, None);
@@ -68,12 +69,7 @@ fn a_later_sync_makes_the_earlier_write_durable_and_the_earlier_sync_adds_nothin
 
 #[test]
 fn a_sync_counts_when_no_write_before_it_can_fail_any_more() {
-    let mut life = Life::fresh(&small_config());
-    for index in 1..=2 {
-        life.writer.append(&[entry(1, index, b"x")], None, None);
-        life.writer.flush(&mut life.queue);
-    }
-    life.issue();
+    let mut life = life_with_writes(2);
     assert!(is_sync(&life.outstanding[1].2) && is_sync(&life.outstanding[3].2));
     assert_eq!(life.complete(3).durable, None, "neither write is reported");
     assert_eq!(life.complete(2).durable, None, "the first one is not");
