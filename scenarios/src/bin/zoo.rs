@@ -1,15 +1,18 @@
 //! `cargo zoo`: plants known bugs, one after the other, in a scratch copy of the workspace, and shows which checker
 //! catches each, after how many seeds; then runs the tree as it is over the same budget, which must be silent.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use detcd_core::digest::Digest;
 use detcd_scenarios::args::{self, UsageError};
 use detcd_scenarios::campaign::fresh_seed;
-use detcd_scenarios::zoo::hunt::Hunt;
+use detcd_scenarios::zoo::hunt::{Catch, Hunt};
 use detcd_scenarios::zoo::plant::Plant;
-use detcd_scenarios::zoo::table::{Line, head};
+use detcd_scenarios::zoo::state::{Done, key};
+use detcd_scenarios::zoo::table::{CLEAN, Line, head};
 use detcd_scenarios::zoo::tree::Tree;
 
 /// Plants known bugs and shows which checker catches them.
@@ -25,9 +28,15 @@ struct Cli {
     /// The scenario whose seeds are run
     #[arg(long, value_name = "SCENARIO", default_value = "swarm")]
     scenario: String,
-    /// Plant this patch instead; whichever checker catches it is right
+    /// Run this many seeds at once; as many as there are cores by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    jobs: Option<u64>,
+    /// Plant this patch instead, where raft/ is raft-rs; whichever checker catches it is right
     #[arg(long, value_name = "FILE", conflicts_with = "slugs")]
     patch: Option<PathBuf>,
+    /// Go on where the last run stopped: what was done with the same tree, patch and time is told again
+    #[arg(long)]
+    resume: bool,
     /// Print one JSON object a bug, a line each
     #[arg(long)]
     json: bool,
@@ -52,31 +61,86 @@ fn zoo(cli: &Cli) -> Result<bool, UsageError> {
         Some(patch) => vec![Plant::undescribed(patch)?],
         None => Plant::all(&workspace.join("scenarios").join("bugs"), &cli.slugs)?,
     };
-    let tree = Tree::of(&workspace);
-    let slug_width = plants.iter().map(|plant| plant.slug.len()).max().unwrap_or(0).max("clean".len());
-    if !cli.json {
-        println!("{}", head(slug_width));
-    }
-    let mut all_ok = true;
-    let mut tell = |line: Line| {
-        all_ok &= line.ok;
-        if cli.json {
-            println!("{}", serde_json::to_string(&line).expect("a line is JSON"));
-        } else {
-            println!("{}", line.text(slug_width));
-        }
-    };
-    let hunt = |until_first, plant: Option<&Plant>, slug: &str| {
-        let binaries = tree.build(plant)?;
-        let hunt = Hunt { scenario: cli.scenario.clone(), seconds: cli.seconds, until_first, seed: fresh_seed() };
-        hunt.go(&binaries, &tree.failures(slug))
-    };
+    let tree = Tree::of(&workspace).map_err(UsageError)?;
     for plant in &plants {
-        eprintln!("{}: {}", plant.slug, if plant.what.is_empty() { "building and hunting" } else { &plant.what });
-        tell(Line::of_plant(plant, hunt(true, Some(plant), &plant.slug)));
+        tree.patched(&plant.patch).map_err(|error| UsageError(format!("{}: {error}", plant.slug)))?;
     }
-    tell(Line::of_clean(hunt(false, None, "clean")));
-    Ok(all_ok)
+    let done = Done::begin(&tree.state_file(), cli.resume).map_err(UsageError)?;
+    let digest = tree.digest().map_err(UsageError)?;
+    let slug_width = plants.iter().map(|plant| plant.slug.len()).max().unwrap_or(0).max(CLEAN.len());
+    let mut zoo = Zoo { cli, tree, digest, done, slug_width, all_ok: true };
+    if !cli.json {
+        print(&head(slug_width))?;
+    }
+    for plant in &plants {
+        zoo.row(Some(plant))?;
+    }
+    zoo.row(None)?;
+    Ok(zoo.all_ok)
+}
+
+/// A run through the zoo.
+struct Zoo<'a> {
+    cli: &'a Cli,
+    tree: Tree,
+    digest: Digest,
+    done: Done,
+    slug_width: usize,
+    all_ok: bool,
+}
+
+impl Zoo<'_> {
+    /// Makes and tells the row of a plant, or of the tree as it is; or tells it again if it was made before.
+    fn row(&mut self, plant: Option<&Plant>) -> Result<(), UsageError> {
+        let slug = plant.map_or(CLEAN, |plant| &plant.slug);
+        let patch = plant.map_or("", |plant| &plant.patch);
+        let key = key(slug, self.digest, patch, &self.cli.scenario, self.cli.seconds);
+        if let Some(line) = self.done.get(&key).cloned() {
+            return self.tell(&line);
+        }
+        let what = plant.map_or("", |plant| &plant.what);
+        eprintln!("{slug}: {}", if what.is_empty() { "building and hunting" } else { what });
+        let result = self.hunt(slug, plant);
+        let is_made = result.is_ok();
+        let line = match plant {
+            Some(plant) => Line::of_plant(plant, result),
+            None => Line::of_clean(result),
+        };
+        if is_made {
+            self.done.add(key, line.clone()).map_err(UsageError)?;
+        }
+        self.tell(&line)
+    }
+
+    fn hunt(&self, slug: &str, plant: Option<&Plant>) -> Result<Catch, String> {
+        let binaries = self.tree.build(slug, plant.map(|plant| plant.patch.as_str()))?;
+        let hunt = Hunt {
+            scenario: self.cli.scenario.clone(),
+            seconds: self.cli.seconds,
+            until_first: plant.is_some(),
+            seed: fresh_seed(),
+            jobs: self.cli.jobs,
+        };
+        hunt.go(&binaries, &self.tree.failures(slug))
+    }
+
+    fn tell(&mut self, line: &Line) -> Result<(), UsageError> {
+        self.all_ok &= line.ok;
+        if self.cli.json {
+            print(&serde_json::to_string(line).expect("a line is JSON"))
+        } else {
+            print(&line.text(self.slug_width))
+        }
+    }
+}
+
+/// Prints a line; whoever reads the lines may stop reading, and then nothing is left to do.
+fn print(line: &str) -> Result<(), UsageError> {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(UsageError(format!("cannot write to standard output: {error}"))),
+    }
 }
 
 /// The workspace whose copy gets the bugs: the nearest folder upwards that has `scenarios/bugs`, or where this was

@@ -2,7 +2,9 @@
 //! oracle has to notice every one of them, by the right checker, and nothing in the tree as it is.
 
 pub mod hunt;
+pub mod library;
 pub mod patch;
 pub mod plant;
+pub mod state;
 pub mod table;
 pub mod tree;

@@ -12,8 +12,8 @@ use crate::args::UsageError;
 pub struct Plant {
     /// Its name, that of its files.
     pub slug: String,
-    /// The patch that plants it, against the root of the workspace.
-    pub patch: PathBuf,
+    /// The patch that plants it, against the root of the workspace; paths under `raft/` mean raft-rs.
+    pub patch: String,
     /// What is wrong then. Empty for a patch without a description.
     pub what: String,
     /// Which checkers may catch it: any of them is right. Empty: any checker at all.
@@ -54,8 +54,7 @@ impl Plant {
     /// # Errors
     /// The file is not there.
     pub fn undescribed(patch: &Path) -> Result<Plant, UsageError> {
-        let patch = fs::canonicalize(patch).map_err(|error| UsageError(format!("{}: {error}", patch.display())))?;
-        Ok(Plant { slug: stem(&patch), patch, what: String::new(), expect: Vec::new() })
+        Ok(Plant { slug: stem(patch), patch: read(patch)?, what: String::new(), expect: Vec::new() })
     }
 
     fn described(patch: PathBuf) -> Result<Plant, UsageError> {
@@ -66,13 +65,18 @@ impl Plant {
         if description.expect.is_empty() {
             return Err(wrong("`expect` names no checker".to_string()));
         }
-        Ok(Plant { slug: stem(&patch), patch, what: description.what, expect: description.expect })
+        let (slug, patch) = (stem(&patch), read(&patch)?);
+        Ok(Plant { slug, patch, what: description.what, expect: description.expect })
     }
 
     /// Whether `checker` is one of those that should catch it.
     pub fn expects(&self, checker: &str) -> bool {
         self.expect.is_empty() || self.expect.iter().any(|expected| expected == checker)
     }
+}
+
+fn read(path: &Path) -> Result<String, UsageError> {
+    fs::read_to_string(path).map_err(|error| UsageError(format!("{}: {error}", path.display())))
 }
 
 fn stem(path: &Path) -> String {
@@ -82,7 +86,10 @@ fn stem(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zoo::patch::Patch;
+    use crate::zoo::tree::Tree;
+
+    /// Those that are no part of the oracle: a simulated member that panics or halts, a cluster that does not recover.
+    const OF_THE_WORLD: [&str; 3] = ["no-panic", "no-halt", "convergence"];
 
     fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
@@ -129,11 +136,22 @@ mod tests {
     #[test]
     fn every_planted_bug_of_the_project_still_fits_the_tree() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let tree = Tree::of(&root).expect("raft-rs is where cargo put it");
         for plant in Plant::all(&root.join("scenarios/bugs"), &[]).expect("they are fine") {
-            let text = fs::read_to_string(&plant.patch).expect("it can be read");
-            let fits =
-                Patch::parse(&text).and_then(|patch| patch.apply(|name| fs::read_to_string(root.join(name)).ok()));
+            let fits = tree.patched(&plant.patch);
             assert!(fits.is_ok(), "{}: {}", plant.slug, fits.expect_err("looked at"));
+        }
+    }
+
+    #[test]
+    fn every_expected_checker_of_the_project_exists() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bugs");
+        let config = detcd_sim::check::CheckConfig::new(3);
+        let mut known: Vec<&str> = detcd_sim::check::all(&config).iter().map(|checker| checker.name()).collect();
+        known.extend(OF_THE_WORLD);
+        for plant in Plant::all(&folder, &[]).expect("they are fine") {
+            let unknown = plant.expect.iter().find(|expected| !known.contains(&expected.as_str()));
+            assert_eq!(unknown, None, "{}: there are {}", plant.slug, known.join(", "));
         }
     }
 }

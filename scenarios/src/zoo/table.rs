@@ -1,15 +1,20 @@
 //! What the zoo prints: one line a planted bug, as a table or as JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::zoo::hunt::Catch;
 use crate::zoo::plant::Plant;
 
-/// The line of one planted bug, or of the tree as it is.
-#[derive(Clone, Debug, Serialize)]
+/// The name of the last row: the tree as it is.
+pub const CLEAN: &str = "clean";
+
+/// The line of one planted bug, or of the tree as it is, as `--json` prints it. The fields and their names are stable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// The bug's name; `clean` for the tree as it is.
     pub slug: String,
+    /// Whether something was caught; in the tree as it is, that would be a false alarm.
+    pub found: bool,
     /// Who caught it.
     pub checker: Option<String>,
     /// Who should catch it; empty where anybody may, or where nobody may.
@@ -18,8 +23,10 @@ pub struct Line {
     pub seeds: u64,
     /// Real seconds until the catch, or the whole budget.
     pub seconds: f64,
-    /// Events of those seeds.
+    /// Events of the run that was caught; of all runs, if none was.
     pub events: u64,
+    /// How many runs of the tree as it is ended badly; `null` for a planted bug.
+    pub false_positives: Option<u64>,
     /// Whether a fresh process gave the same violation and digests again; `null` where nothing was caught.
     pub replayed: Option<bool>,
     /// Whether all is as it should be.
@@ -52,21 +59,24 @@ impl Line {
     pub fn of_clean(result: Result<Catch, String>) -> Line {
         match result {
             Ok(catch) => {
-                let false_alarms = (catch.violations > 0).then(|| format!("{} false alarms", catch.violations));
-                Line::new("clean", Vec::new(), &catch, false_alarms)
+                let problem = (catch.violations > 0).then(|| "the tree as it is must be silent".to_string());
+                let line = Line::new(CLEAN, Vec::new(), &catch, problem);
+                Line { false_positives: Some(catch.violations), ..line }
             }
-            Err(problem) => Line::broken("clean", Vec::new(), problem),
+            Err(problem) => Line::broken(CLEAN, Vec::new(), problem),
         }
     }
 
     fn new(slug: &str, expected: Vec<String>, catch: &Catch, problem: Option<String>) -> Line {
         Line {
             slug: slug.to_string(),
+            found: catch.caught.is_some(),
             checker: catch.caught.as_ref().and_then(|row| row.checker.clone()),
             expected,
             seeds: catch.seeds,
             seconds: catch.wall_ms as f64 / 1000.0,
             events: catch.events,
+            false_positives: None,
             replayed: catch.caught.is_some().then_some(catch.replayed),
             ok: problem.is_none(),
             problem,
@@ -81,7 +91,9 @@ impl Line {
     /// The line as people read it; `slug_width` makes the columns straight.
     pub fn text(&self, slug_width: usize) -> String {
         let replayed = self.replayed.map_or("-", |replayed| if replayed { "yes" } else { "no" });
-        let verdict = self.problem.as_ref().map_or("ok".to_string(), |problem| format!("WRONG: {problem}"));
+        let ok = self.false_positives.map_or("ok".to_string(), |count| format!("ok: {count} false positives"));
+        let count = self.false_positives.map_or(String::new(), |count| format!("{count} false positives: "));
+        let verdict = self.problem.as_ref().map_or(ok, |problem| format!("WRONG: {count}{problem}"));
         format!(
             "{:<slug_width$}  {:<24}  {:>6}  {:>8.1}  {:>12}  {:<8}  {:<40}  {}",
             self.slug,
@@ -111,7 +123,7 @@ mod tests {
 
     fn plant() -> Plant {
         let expect = vec!["a".to_string(), "b".to_string()];
-        Plant { slug: "x".to_string(), patch: "x.patch".into(), what: "w".to_string(), expect }
+        Plant { slug: "x".to_string(), patch: String::new(), what: "w".to_string(), expect }
     }
 
     fn catch_by(checker: &str, replayed: bool) -> Catch {
@@ -132,6 +144,7 @@ mod tests {
     fn the_clean_tree_must_be_silent() {
         assert!(Line::of_clean(Ok(Catch { seeds: 9, ..Catch::default() })).ok);
         let line = Line::of_clean(Ok(catch_by("a", true)));
-        assert_eq!(line.problem.as_deref(), Some("1 false alarms"));
+        assert_eq!((line.ok, line.found, line.false_positives), (false, true, Some(1)));
+        assert!(line.text(5).ends_with("WRONG: 1 false positives: the tree as it is must be silent"));
     }
 }
