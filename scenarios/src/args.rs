@@ -24,6 +24,35 @@ pub enum Command {
     List,
     /// Runs scenarios on seeds: without SCENARIO all of the catalogue, without seeds fresh ones for a minute
     Run(RunArgs),
+    /// Judges the history of a cluster, real or simulated, that was recorded in FILE (scenarios/HISTORY.md)
+    Check(CheckArgs),
+    /// Runs SCENARIO on a seed and records what its clients did and saw, as `check` reads it
+    Record(RecordArgs),
+}
+
+/// What `detcd-sim check` takes.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The history, one JSON object a line; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `detcd-sim record` takes.
+#[derive(Args, Debug)]
+pub struct RecordArgs {
+    /// A name from `detcd-sim list`, or the path of a .toml file
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: String,
+    /// The seed
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
+    pub seed: u64,
+    /// Write the history there instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
 }
 
 /// What `detcd-sim run` takes.

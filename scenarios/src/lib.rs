@@ -7,7 +7,11 @@
 pub mod args;
 pub mod campaign;
 pub mod catalogue;
+pub mod check;
 pub mod failure;
+pub mod history_file;
+pub mod judge;
+pub mod record;
 pub mod row;
 pub mod run;
 pub mod summary;

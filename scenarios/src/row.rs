@@ -1,5 +1,6 @@
 //! What one run came to: the line of `--json`, and the worst of many.
 
+use detcd_sim::check::ViolationKind;
 use serde::{Deserialize, Serialize};
 
 /// How a run ended, from best to worst.
@@ -18,6 +19,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// That of a run with such a violation.
+    pub fn of(kind: ViolationKind) -> Verdict {
+        match kind {
+            ViolationKind::Safety => Verdict::Safety,
+            ViolationKind::Liveness => Verdict::Liveness,
+            ViolationKind::Crash => Verdict::Crash,
+        }
+    }
+
     /// The exit status of a campaign in which this was the worst.
     pub fn exit_status(self) -> u8 {
         match self {

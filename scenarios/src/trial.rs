@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use detcd_core::digest::Digest;
-use detcd_sim::check::{Violation, ViolationKind};
+use detcd_sim::check::{CheckConfig, Checker, Violation, ViolationKind};
 use detcd_sim::report::{self, RunReport, TraceLine};
 use detcd_sim::run::{self, RunOptions};
 use detcd_sim::trail::DigestTrail;
@@ -75,6 +75,17 @@ pub fn play(source: &Source, seed: u64, options: &RunOptions) -> RunReport {
     played.unwrap_or_else(|panic| broken_off(source, seed, &*panic))
 }
 
+/// As [`play`], under the eyes of one checker more.
+pub fn play_observed<'a>(
+    source: &Source,
+    seed: u64,
+    observer: impl FnOnce(&CheckConfig) -> Box<dyn Checker + 'a>,
+) -> RunReport {
+    let options = RunOptions::default();
+    let played = catch_unwind(AssertUnwindSafe(|| run::run_observed(&source.scenario, seed, &options, observer)));
+    played.unwrap_or_else(|panic| broken_off(source, seed, &*panic))
+}
+
 /// As [`play`], and gives `sink` a line for every event.
 pub fn play_traced(source: &Source, seed: u64, options: &RunOptions, sink: &mut dyn FnMut(&TraceLine)) -> RunReport {
     let played = catch_unwind(AssertUnwindSafe(|| run::run_traced(&source.scenario, seed, options, sink)));
@@ -83,14 +94,17 @@ pub fn play_traced(source: &Source, seed: u64, options: &RunOptions, sink: &mut 
 
 /// How `report` ended, if it ended badly.
 pub fn ending_of(report: &RunReport) -> Option<Ending> {
-    let violation = report.verdict.violation()?;
-    let kind = match violation.kind {
-        ViolationKind::Safety => Verdict::Safety,
-        ViolationKind::Liveness => Verdict::Liveness,
-        ViolationKind::Crash => Verdict::Crash,
-    };
+    report.verdict.violation().map(ending)
+}
+
+fn ending(violation: &Violation) -> Ending {
     let (checker, detail) = (violation.checker.to_string(), violation.detail.clone());
-    Some(Ending { kind, checker, detail, at_ns: violation.at })
+    Ending { kind: Verdict::of(violation.kind), checker, detail, at_ns: violation.at }
+}
+
+/// A violation as people read it.
+pub fn said_of(violation: &Violation) -> String {
+    said(&ending(violation))
 }
 
 /// An ending as people read it.

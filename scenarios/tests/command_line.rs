@@ -171,3 +171,61 @@ fn a_failure_has_its_exit_status_its_file_and_the_command_to_run_it_again() {
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(said.contains("detcd-replay run failed/here/hopeless-5.json"), "{said}");
 }
+
+/// A run of a few simulated seconds in which members die, recorded.
+fn recorded() -> (tempfile::TempDir, String) {
+    let faults = "\n[[faults]]\nkind = \"crash\"\nat_ms = [200, 900]\nduration_ms = 400\n";
+    let (folder, path) = folder_with("brief.toml", &format!("{BRIEF}{faults}"));
+    let output = detcd_sim(folder.path(), &["record", "brief.toml", "--seed", "3", "--to", "history.jsonl"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(path.with_file_name("history.jsonl")).expect("it is there");
+    (folder, text)
+}
+
+fn checked(folder: &Path, text: &str) -> serde_json::Value {
+    fs::write(folder.join("judged.jsonl"), text).expect("written");
+    let output = detcd_sim(folder, &["check", "--json", "judged.jsonl"]);
+    let line = String::from_utf8(output.stdout).expect("text");
+    let value: serde_json::Value = serde_json::from_str(&line).expect("one object");
+    let status = if value["verdict"] == "ok" { 0 } else { 1 };
+    assert_eq!(output.status.code(), Some(status), "{line}{}", String::from_utf8_lossy(&output.stderr));
+    value
+}
+
+#[test]
+fn a_recorded_history_is_judged_and_its_spoilt_copies_are_refused_by_the_right_checker() {
+    let (folder, text) = recorded();
+    let counted = |what: &str| text.matches(what).count() as u64;
+    let good = checked(folder.path(), &text);
+    assert_eq!(good["verdict"], "ok", "{good}");
+    assert_eq!(good["lines"], text.lines().count() as u64);
+    assert!(good["ops"] == counted("\"event\":\"invoke\"") && counted("\"event\":\"invoke\"") > 50, "{good}");
+    assert!(good["deaths"].as_u64().expect("a number") >= 2, "{good}");
+    assert!(counted("\"event\":\"receive\"") > 0, "somebody watched");
+
+    let without = |wrong: &dyn Fn(&str) -> bool| -> String {
+        let place = text.lines().position(wrong).expect("there is such a line");
+        text.lines().enumerate().filter(|(at, _)| *at != place).map(|(_, line)| format!("{line}\n")).collect()
+    };
+    let revision = |line: &str| line.contains("\"event\":\"revision\"");
+    assert_eq!(checked(folder.path(), &without(&revision))["checker"], "serializability");
+    let events = |line: &str| line.contains("\"event\":\"receive\"") && line.contains("\"events\"");
+    assert_eq!(checked(folder.path(), &without(&events))["checker"], "watches");
+    // The first answer to a put goes to another revision.
+    let put = text.lines().find(|line| line.contains("\"response\":{\"put\"")).expect("something was put");
+    let lied = put.replacen("\"revision\":", "\"revision\":1", 1);
+    assert_eq!(checked(folder.path(), &text.replacen(put, &lied, 1))["checker"], "serializability");
+}
+
+#[test]
+fn a_history_with_a_bad_line_is_refused_with_the_line_and_what_would_be_right() {
+    let (folder, text) = recorded();
+    let cut = &text[..text.trim_end().len() - 2];
+    fs::write(folder.path().join("cut.jsonl"), cut).expect("written");
+    let line = refused(folder.path(), &["check", "cut.jsonl"]);
+    let last = text.lines().count();
+    assert!(line.contains(&format!("cut.jsonl: line {last}: not a JSON object on one line")), "{line}");
+    assert!(refused(folder.path(), &["check", "brief.toml"]).contains("brief.toml: line 1: "));
+    assert!(refused(folder.path(), &["check", "no-such.jsonl"]).contains("no-such.jsonl: "));
+    assert!(refused(folder.path(), &["record", "brief.toml"]).contains("--seed"));
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::check::{CheckConfig, Checker};
 use crate::report::{RunReport, TraceLine};
 use crate::scenario::Scenario;
 use crate::trail::DigestTrail;
@@ -30,4 +31,16 @@ pub fn run(scenario: &Scenario, seed: u64, options: &RunOptions) -> RunReport {
 /// Runs `scenario` with `seed` and gives `sink` a line for every event.
 pub fn run_traced(scenario: &Scenario, seed: u64, options: &RunOptions, sink: &mut dyn FnMut(&TraceLine)) -> RunReport {
     World::new(scenario, seed, options, Some(sink)).run()
+}
+
+/// Runs `scenario` with `seed` under the eyes of one checker more, which is made from what checkers have to know.
+pub fn run_observed<'a>(
+    scenario: &Scenario,
+    seed: u64,
+    options: &RunOptions,
+    observer: impl FnOnce(&CheckConfig) -> Box<dyn Checker + 'a>,
+) -> RunReport {
+    let mut world = World::new(scenario, seed, options, None);
+    world.add_checker(observer(&world.check_config()));
+    world.run()
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::process::ExitCode;
 
 use detcd_scenarios::args::{self, Cli, Command, RunArgs};
-use detcd_scenarios::run;
+use detcd_scenarios::row::Verdict;
+use detcd_scenarios::{check, record, run};
 
 /// A simulated world makes and drops small things all the time; this allocator halves what that costs.
 #[global_allocator]
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let done = match cli.command.unwrap_or_else(|| Command::Run(RunArgs::default())) {
         Command::List => run::list(io::stdout().lock()).map(|()| 0),
+        Command::Check(args) => check::check(&args.file, args.json, io::stdout().lock()).map(Verdict::exit_status),
+        Command::Record(args) => record::record(&args).map(Verdict::exit_status),
         Command::Run(args) => run::run(&args).map(|worst| worst.exit_status()),
     };
     done.map_or_else(|error| args::refuse::<Cli>(&error), ExitCode::from)

@@ -55,7 +55,7 @@ pub(crate) struct World<'a> {
     loss_permille: u64,
     delay_ms: u64,
     convergence: Convergence,
-    checkers: Vec<(Interest, Box<dyn Checker>)>,
+    checkers: Vec<(Interest, Box<dyn Checker + 'a>)>,
     violation: Option<Violation>,
     record: Record<'a>,
     outputs: Outputs,
@@ -93,7 +93,7 @@ impl<'a> World<'a> {
             loss_permille: 0,
             delay_ms: 0,
             convergence: Convergence::default(),
-            checkers: check::all(&check_config(&plan)).into_iter().map(|it| (it.interest(), it)).collect(),
+            checkers: Vec::new(),
             violation: None,
             record: Record::new(options.expected.clone(), sink),
             outputs: Outputs::default(),
@@ -109,8 +109,19 @@ impl<'a> World<'a> {
             is_over: false,
             plan,
         };
+        check::all(&world.check_config()).into_iter().for_each(|checker| world.add_checker(checker));
         world.prepare();
         world
+    }
+
+    /// One more that is told what it has an interest in.
+    pub(crate) fn add_checker(&mut self, checker: Box<dyn Checker + 'a>) {
+        self.checkers.push((checker.interest(), checker));
+    }
+
+    /// What checkers have to know of this world beforehand.
+    pub(crate) fn check_config(&self) -> CheckConfig {
+        check_config(&self.plan)
     }
 
     fn prepare(&mut self) {
@@ -233,7 +244,7 @@ impl<'a> World<'a> {
 }
 
 /// Tells the checkers, and keeps the first violation.
-fn tell(checkers: &mut [(Interest, Box<dyn Checker>)], violation: &mut Option<Violation>, seen: &Observed<'_>) {
+fn tell(checkers: &mut [(Interest, Box<dyn Checker + '_>)], violation: &mut Option<Violation>, seen: &Observed<'_>) {
     for (interest, checker) in checkers {
         if interest.covers(&seen.what)
             && let Err(found) = checker.observe(seen)

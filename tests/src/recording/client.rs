@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use detcd_core::api::Response;
+use detcd_scenarios::history_file::outcome_of_error;
 use detcd_sim::history::{ClientId, Outcome};
 use etcd_client::{Client, ConnectOptions, Error, LeaseKeepAliveStream, LeaseKeeper};
 
 use super::workload::{
     Known, Step, delete_options, draw_step, get_options, grant_options, put_options, scan_options, swap_txn,
 };
-use super::{ANSWER_WITHIN, CONNECT_WITHIN, Recorder, convert, refusal};
+use super::{ANSWER_WITHIN, CONNECT_WITHIN, Recorder, convert};
 
 /// A client and what it believes.
 pub(super) struct RecordedClient {
@@ -61,7 +62,7 @@ impl RecordedClient {
         let op = self.recorder.invoke(self.id, step.request());
         let outcome = match tokio::time::timeout(ANSWER_WITHIN, connection.send(step)).await {
             Ok(Ok(response)) => Outcome::Ok(response),
-            Ok(Err(Error::GRpcStatus(status))) => refusal(status.message()),
+            Ok(Err(Error::GRpcStatus(status))) => outcome_of_error(status.message()),
             Ok(Err(_)) | Err(_) => Outcome::Unknown,
         };
         self.recorder.finish(op, outcome.clone());

@@ -4,6 +4,7 @@
 mod client;
 mod convert;
 mod etcdctl;
+mod file;
 mod nemesis;
 mod run;
 mod watcher;
@@ -14,7 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use detcd_core::api::{Code, Request, Status};
+use detcd_core::api::Request;
 use detcd_sim::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome, WatcherId};
 
 pub use nemesis::{Death, Fault};
@@ -88,14 +89,5 @@ impl Recorder {
     /// The record, once all clients are gone.
     pub fn into_history(self) -> TimedHistory {
         self.lines.into_inner().expect("nobody panics with the lock")
-    }
-}
-
-/// What an error with this text says of the operation that got it. It claims that nothing was done only if it is a
-/// refusal of etcd's with a code that says so. Whatever has to do with availability may hide a write that happens yet.
-fn refusal(text: &str) -> Outcome {
-    match Status::ALL.iter().find(|status| status.message() == text) {
-        Some(status) if !matches!(status.code(), Code::Unavailable | Code::Unknown) => Outcome::Failed(*status),
-        _ => Outcome::Unknown,
     }
 }

@@ -2,22 +2,24 @@
 //! recorded is judged by the simulator's own checkers, and the checkers are shown that they can fail.
 //!
 //! The clients are the crate `etcd-client` and, where it is installed, Debian's `etcdctl`. `DETCD_REAL_CLUSTER=long`
-//! makes it a run of at least a minute, 10 kills and 50,000 acknowledged writes, which has to have both.
+//! makes it a run of at least a minute, 10 kills and 50,000 acknowledged writes, which has to have both. With
+//! `DETCD_REAL_CLUSTER_HISTORY=FILE` the history stays in that file, for `detcd-sim check`.
 
-mod judge;
 mod spoil;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use detcd_core::api::Response;
+use detcd_scenarios::check;
+use detcd_scenarios::history_file::{Line, Reader};
+use detcd_scenarios::judge::Judge;
+use detcd_sim::check::Violation;
 use detcd_sim::history::{HistoryEvent, Outcome};
 use detcd_tests::cluster::{Cluster, ClusterOptions};
 use detcd_tests::launch;
-use detcd_tests::recording::{ETCDCTL_CLIENTS, Plan, RealRun, run};
+use detcd_tests::recording::{ETCDCTL_CLIENTS, Plan, RealRun, TimedHistory, run};
 
 fn plan() -> Plan {
     let long = std::env::var("DETCD_REAL_CLUSTER").is_ok_and(|value| value == "long");
@@ -118,13 +120,14 @@ fn events_of_etcdctl(run: &RealRun) -> usize {
     events
 }
 
-/// Writes the history down for whoever has to understand it, one line an event.
-fn keep(run: &RealRun) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("detcd-history-{}.txt", std::process::id()));
-    let mut file = BufWriter::new(File::create(&path).expect("the folder for temporary files can be written"));
-    for (at, event) in &run.history {
-        writeln!(file, "{at} {event:?}").expect("there is room for a history");
-    }
+/// Keeps the history for whoever has to understand it.
+fn keep(file: &[u8]) -> PathBuf {
+    let wanted = std::env::var_os("DETCD_REAL_CLUSTER_HISTORY").map(PathBuf::from);
+    let path = wanted.unwrap_or_else(|| {
+        let name = format!("detcd-history-{}.jsonl", std::process::id());
+        std::env::temp_dir().join(name)
+    });
+    std::fs::write(&path, file).expect("the folder can be written");
     path
 }
 
@@ -140,11 +143,21 @@ fn no_acknowledged_write_is_lost_by_members_that_are_killed_and_paused() {
     let with_etcdctl = plan.etcdctl.is_some();
     assert!(!with_etcdctl || run.writes_of_etcdctl > 0, "etcdctl wrote nothing");
     assert!(!with_etcdctl || events_of_etcdctl(&run) > 0, "etcdctl saw nothing");
-    if let Err(violation) = judge::judge(&run, &run.history) {
-        panic!("the recorded history is wrong: {violation}\nall of it is in {}", keep(&run).display());
+    let mut file = Vec::new();
+    run.write(&mut file).expect("memory takes it");
+    let reader = Reader::begin(&file[..]).expect("the first line is right");
+    let read: Vec<Line> = reader.map(|line| line.expect("each line is right")).collect();
+    assert!(read == run.lines(&run.history), "the file holds another history");
+    let checked = check::judge(&file[..]).expect("the file is right");
+    assert_eq!(checked.deaths, run.kills());
+    if let Some(detail) = checked.detail {
+        panic!("the recorded history is wrong: {detail}\ndetcd-sim check {}", keep(&file).display());
+    }
+    if std::env::var_os("DETCD_REAL_CLUSTER_HISTORY").is_some() {
+        eprintln!("the history is in {}", keep(&file).display());
     }
     for (what, judges, spoilt) in spoil::all(&run.history, with_etcdctl) {
-        match judge::judge(&run, &spoilt) {
+        match judge(&run, &spoilt) {
             Ok(()) => panic!("the checkers do not notice {what}"),
             Err(violation) => {
                 eprintln!("{what}: {violation}");
@@ -152,4 +165,11 @@ fn no_acknowledged_write_is_lost_by_members_that_are_killed_and_paused() {
             }
         }
     }
+}
+
+/// Judges `history`, which is a spoilt copy of that of `run`.
+fn judge(run: &RealRun, history: &TimedHistory) -> Result<(), Violation> {
+    let mut judge = Judge::new(&run.header());
+    run.lines(history).iter().try_for_each(|line| judge.take(line))?;
+    judge.end()
 }

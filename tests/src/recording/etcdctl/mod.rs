@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use detcd_core::api::Response;
+use detcd_scenarios::history_file::outcome_of_error;
 use detcd_sim::history::{ClientId, Outcome};
 
+use super::Recorder;
 use super::workload::{Known, Step, draw_plain_step};
-use super::{Recorder, refusal};
 use crate::launch;
 
 /// After an operation without an answer.
@@ -79,7 +80,7 @@ impl Etcdctl {
         }
         // The last line is the error; before it its client library may complain.
         let text = String::from_utf8_lossy(&output.stderr);
-        text.lines().find_map(|line| line.strip_prefix("Error: ")).map_or(Outcome::Unknown, refusal)
+        text.lines().find_map(|line| line.strip_prefix("Error: ")).map_or(Outcome::Unknown, outcome_of_error)
     }
 }
 
