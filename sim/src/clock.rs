@@ -38,6 +38,11 @@ impl Clock {
         u64::try_from(wait).unwrap_or(u64::MAX).saturating_add(self.base_true)
     }
 
+    /// Jumps ahead by `ahead_ns` at `now`.
+    pub fn step(&mut self, now: u64, ahead_ns: u64) {
+        *self = Clock::new(now, self.local(now).as_nanos() + ahead_ns, self.rate_ppm);
+    }
+
     /// Runs at another rate from `now` on.
     pub fn set_rate(&mut self, now: u64, rate_ppm: u64) {
         *self = Clock::new(now, self.local(now).as_nanos(), rate_ppm);
@@ -55,6 +60,15 @@ mod tests {
         assert_eq!(clock.when(Instant::from_nanos(500 + 11_000)), 11_000);
         assert_eq!(clock.when(Instant::from_nanos(3)), 1_000, "what is past rings at once");
         assert_eq!(clock.when(Instant::NEVER), u64::MAX);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_shows_as_much_more_and_goes_on_at_its_rate() {
+        let mut clock = Clock::new(0, 0, 2_000_000);
+        clock.step(10, 100);
+        assert_eq!(clock.local(10).as_nanos(), 120);
+        assert_eq!(clock.local(15).as_nanos(), 130);
+        assert_eq!(clock.when(Instant::from_nanos(60)), 10, "what it jumped over rings at once");
     }
 
     #[test]

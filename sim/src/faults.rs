@@ -18,6 +18,8 @@ pub struct Episode {
     pub end: u64,
     /// How strong; see the kind.
     pub strength: u64,
+    /// About how long links that it cuts stay cut, and whole, in turn; 0 if they stay cut.
+    pub flap_ns: u64,
     /// Decides what is left open.
     pub draw: u64,
 }
@@ -30,14 +32,15 @@ pub fn draw(weather: Weather, specs: &[FaultSpec], from: u64, until: u64) -> Vec
     for (list, spec) in (0u64..).zip(specs) {
         for (ordinal, start) in (0u64..).zip(starts(weather, list, spec, from, until)) {
             let draw = weather.draw(Domain::Fault, &[list, ordinal, 1]);
-            let end = start + spec.duration_ms.pick(nth(draw, 0)) * MS;
+            let end = start + spec.duration_ms.map_or(0, |span| span.pick(nth(draw, 0))) * MS;
             episodes.push(Episode {
                 id: list << 32 | ordinal,
                 kind: spec.kind,
                 place: spec.place,
                 start,
                 end: end.min(until),
-                strength: spec.strength.unwrap_or(Span::fixed(0)).pick(nth(draw, 1)),
+                strength: spec.strength.map_or(0, |span| span.pick(nth(draw, 1))),
+                flap_ns: spec.flap_ms.map_or(0, |span| span.pick(nth(draw, 3))) * MS,
                 draw: nth(draw, 2),
             });
         }
@@ -85,20 +88,29 @@ fn certain_blow(draw: u64, nodes: u64) -> FaultSpec {
         place: Place::Leader,
         per_minute: None,
         at_ms: Some(vec![1_000 + below(nth(draw, 0), 4_000), 12_000 + below(nth(draw, 1), 4_000)]),
-        duration_ms: Span::new(3_000, 6_000),
+        duration_ms: Some(Span::new(3_000, 6_000)),
         strength: None,
+        flap_ms: None,
     }
 }
 
 fn template(kind: FaultKind, draw: u64) -> FaultSpec {
     let (duration_ms, strength) = match kind {
+        FaultKind::LateWakeups => (Span::new(500, 8_000), Some(Span::new(10, 2_000))),
         FaultKind::SlowDisk => (Span::new(500, 10_000), Some(Span::new(2, 100))),
         FaultKind::ClockSkew => (Span::new(1_000, 20_000), Some(Span::new(1, 200))),
+        FaultKind::ClockStep => (Span::fixed(0), Some(Span::new(1, 4_000))),
         FaultKind::Loss => (Span::new(200, 5_000), Some(Span::new(50, 600))),
         FaultKind::Delay => (Span::new(200, 5_000), Some(Span::new(10, 1_000))),
         FaultKind::PowerLoss => (Span::new(50, 2_000), None),
         FaultKind::Crash => (Span::new(10, 5_000), None),
         _ => (Span::new(100, 6_000), None),
+    };
+    // Most partitions are short; some are held for long, and some flap.
+    let (duration_ms, flap_ms) = match (kind.cuts_links(), below(nth(draw, 2), 5)) {
+        (true, 0) => (Span::new(6_000, 20_000), None),
+        (true, 1) => (Span::new(2_000, 12_000), Some(Span::new(30, 1_500))),
+        _ => (duration_ms, None),
     };
     let places = [Place::Any, Place::Leader, Place::Follower];
     FaultSpec {
@@ -106,8 +118,9 @@ fn template(kind: FaultKind, draw: u64) -> FaultSpec {
         place: places[usize::try_from(below(nth(draw, 0), 3)).expect("below three")],
         per_minute: Some(Span::fixed(2 + below(nth(draw, 1), 9))),
         at_ms: None,
-        duration_ms,
+        duration_ms: (!kind.is_instant()).then_some(duration_ms),
         strength,
+        flap_ms,
     }
 }
 

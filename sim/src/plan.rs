@@ -5,7 +5,7 @@ use std::time::Duration;
 use detcd_core::types::{ClusterId, NodeId};
 use detcd_core::{Member, NodeConfig};
 
-use crate::disk::CrashOdds;
+use crate::disk::{CrashOdds, PAGE_BYTES, SECTOR_BYTES};
 use crate::faults::{self, Episode};
 use crate::network::LinkOdds;
 use crate::run::RunOptions;
@@ -124,6 +124,11 @@ fn disk_odds(weather: Weather, spec: &DiskSpec) -> DiskOdds {
         crash: CrashOdds {
             keeps_permille: pick(4, spec.crash_keeps_permille),
             tears_permille: pick(5, spec.crash_tears_permille),
+            grain_bytes: if permille(pick(6, Span::new(0, u64::MAX)), spec.pages_permille.into()) {
+                PAGE_BYTES
+            } else {
+                SECTOR_BYTES
+            },
         },
     }
 }
@@ -233,6 +238,7 @@ fn swarm_disk(weather: Weather) -> DiskSpec {
         tail_us: Span::new(1_000, 300_000),
         crash_keeps_permille: Span::new(0, 900),
         crash_tears_permille: Span::new(0, 900),
+        pages_permille: 400,
     }
 }
 

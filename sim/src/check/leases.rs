@@ -91,6 +91,7 @@ struct Gone {
 #[derive(Debug)]
 pub struct Leases {
     skew_ppm: u64,
+    clock_steps: Nanos,
     settle: Nanos,
     message_life: Nanos,
     open: BTreeMap<OpId, Open>,
@@ -114,6 +115,7 @@ impl Leases {
     pub fn new(config: &CheckConfig) -> Leases {
         Leases {
             skew_ppm: config.clock_skew_ppm_max,
+            clock_steps: config.clock_steps,
             settle: config.settle,
             message_life: config.message_life,
             open: BTreeMap::new(),
@@ -129,9 +131,9 @@ impl Leases {
         }
     }
 
-    /// The TTL by the fastest legal clock.
+    /// The TTL by the fastest legal clock, if that makes all its jumps meanwhile.
     fn shortest(&self, ttl_s: i64) -> Nanos {
-        scale(ttl_s, PPM, PPM + self.skew_ppm)
+        scale(ttl_s, PPM, PPM + self.skew_ppm).saturating_sub(self.clock_steps)
     }
 
     /// The TTL by the slowest legal clock.
@@ -471,6 +473,19 @@ mod tests {
         // A clock that is a tenth too fast measures 10 s in 9.09.
         assert!(told(9_090, 100_000).is_err());
         assert_eq!(told(9_091, 100_000), Ok(()));
+    }
+
+    #[test]
+    fn clocks_that_jump_ahead_end_a_lease_as_much_earlier_and_no_more() {
+        let told = |ms: u64| {
+            let config = CheckConfig { clock_steps: 3_000_000_000, ..CheckConfig::new(3) };
+            let mut run = Script::new(Box::new(Leases::new(&config)));
+            alive(&mut run);
+            run.at_ms(ms).notes(1, &[gone(5)]);
+            run.verdict()
+        };
+        assert!(told(6_999).expect_err("early").detail.contains("too early"));
+        assert_eq!(told(7_000), Ok(()));
     }
 
     #[test]

@@ -75,6 +75,8 @@ pub struct CheckConfig {
     pub member_ids: Vec<u64>,
     /// How far the rate of a member's clock may be off, either way, in parts per million.
     pub clock_skew_ppm_max: u64,
+    /// How far members' clocks may jump ahead during the run, all jumps taken together.
+    pub clock_steps: Nanos,
     /// The smallest `--max-txn-ops` of the members.
     pub txn_ops_max: usize,
     /// How long after the end of faults, or after the last thing that restarts a wait, something that has to happen may
@@ -94,6 +96,7 @@ impl CheckConfig {
             nodes,
             member_ids: (1..).take(nodes).collect(),
             clock_skew_ppm_max: 0,
+            clock_steps: 0,
             txn_ops_max: 128,
             settle: 30_000_000_000,
             message_life: 0,

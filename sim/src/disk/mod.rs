@@ -15,8 +15,11 @@ use detcd_core::{DiskAction, DiskError, DiskReply, Listing};
 use crate::weather::{nth, permille};
 use rope::Rope;
 
-/// A disk keeps or loses this many bytes together.
+/// A disk keeps or loses at least this many bytes together.
 pub const SECTOR_BYTES: u64 = 512;
+
+/// Some disks keep or lose this many bytes together.
+pub const PAGE_BYTES: u64 = 4_096;
 
 /// What a crash leaves, out of 1,000 unsynced changes.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,8 @@ pub struct CrashOdds {
     pub keeps_permille: u64,
     /// This many writes are there in part.
     pub tears_permille: u64,
+    /// In part means: some of the pieces of this many bytes, each as a whole, beginning at multiples of it.
+    pub grain_bytes: u64,
 }
 
 /// What a completed sync makes durable.
@@ -166,7 +171,7 @@ impl Disk {
                 if permille(nth(fate, 0), odds.keeps_permille) {
                     apply(&mut inode.durable, change);
                 } else if permille(nth(fate, 1), odds.tears_permille) {
-                    tear(&mut inode.durable, change, nth(fate, 2));
+                    tear(&mut inode.durable, change, odds.grain_bytes, nth(fate, 2));
                 }
             }
             inode.live = inode.durable.clone();
@@ -268,15 +273,15 @@ fn apply(rope: &mut Rope, change: Change) {
     }
 }
 
-/// Applies some of the sectors that a write touches.
-fn tear(rope: &mut Rope, change: Change, draw: u64) {
+/// Applies some of the pieces of `grain_bytes` that a write touches.
+fn tear(rope: &mut Rope, change: Change, grain_bytes: u64, draw: u64) {
     let Change::Write(offset, bytes) = change else { return };
     let mut from = 0;
     while from < bytes.len() {
         let at = offset + from as u64;
-        let room = SECTOR_BYTES - at % SECTOR_BYTES;
-        let to = bytes.len().min(from + usize::try_from(room).expect("a sector is small"));
-        if permille(nth(draw, at / SECTOR_BYTES), 500) {
+        let room = grain_bytes - at % grain_bytes;
+        let to = bytes.len().min(from + usize::try_from(room).expect("a piece is small"));
+        if permille(nth(draw, at / grain_bytes), 500) {
             rope.write(at, bytes.slice(from..to));
         }
         from = to;

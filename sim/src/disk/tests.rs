@@ -2,9 +2,9 @@
 
 use super::*;
 
-const KEEP: CrashOdds = CrashOdds { keeps_permille: 1_000, tears_permille: 0 };
-const LOSE: CrashOdds = CrashOdds { keeps_permille: 0, tears_permille: 0 };
-const TEAR: CrashOdds = CrashOdds { keeps_permille: 0, tears_permille: 1_000 };
+const KEEP: CrashOdds = CrashOdds { keeps_permille: 1_000, tears_permille: 0, grain_bytes: SECTOR_BYTES };
+const LOSE: CrashOdds = CrashOdds { keeps_permille: 0, ..KEEP };
+const TEAR: CrashOdds = CrashOdds { tears_permille: 1_000, ..LOSE };
 
 fn allocate(disk: &mut Disk, file: &str, size_bytes: u64) {
     disk.issue(DiskAction::Allocate { file: file.into(), size_bytes }, true).reply.expect("room");
@@ -87,7 +87,7 @@ fn a_sync_in_flight_at_the_crash_promises_nothing() {
 
 #[test]
 fn unsynced_writes_survive_in_any_subset() {
-    let odds = CrashOdds { keeps_permille: 500, tears_permille: 0 };
+    let odds = CrashOdds { keeps_permille: 500, ..LOSE };
     let mut seen = std::collections::BTreeSet::new();
     for draw in 0..200 {
         let mut disk = prepared();
@@ -114,6 +114,27 @@ fn a_torn_write_breaks_at_sectors_only() {
         partly += u32::from((first == 0) != (second == 0));
     }
     assert!(partly > 20, "{partly} of 100 writes were torn");
+}
+
+#[test]
+fn a_write_torn_by_pages_keeps_or_loses_eight_sectors_together() {
+    let mut seen = std::collections::BTreeSet::new();
+    for draw in 0..100 {
+        let mut disk = Disk::default();
+        allocate(&mut disk, "wal/a", 3 * PAGE_BYTES);
+        sync_file(&mut disk, "wal/a");
+        sync_dir(&mut disk, "wal");
+        append(&mut disk, "wal/a", 1_000, &[7; 2 * 4_096]);
+        disk.crash(CrashOdds { grain_bytes: PAGE_BYTES, ..TEAR }, draw);
+        let bytes = content(&mut disk, "wal/a");
+        let whole = [1_000..4_096, 4_096..8_192, 8_192..9_192].map(|piece| {
+            let kept = bytes[piece.clone()].iter().filter(|byte| **byte == 7).count();
+            assert!(kept == 0 || kept == piece.len(), "{kept} of {} bytes", piece.len());
+            kept > 0
+        });
+        seen.insert(whole);
+    }
+    assert_eq!(seen.len(), 8, "every subset of the pages survives now and then");
 }
 
 #[test]

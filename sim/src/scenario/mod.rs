@@ -1,9 +1,11 @@
 //! A scenario: what kind of world a seed is drawn for. Strict TOML; see [`Scenario::parse`].
 
 mod error;
+mod fault;
 mod span;
 
 pub use error::ScenarioError;
+pub use fault::{FaultKind, FaultSpec, Place};
 pub use span::Span;
 
 use serde::{Deserialize, Serialize};
@@ -125,6 +127,8 @@ pub struct DiskSpec {
     pub crash_keeps_permille: Span,
     /// When a node crashes: out of 1,000 writes that were not synced, how many are there in part.
     pub crash_tears_permille: Span,
+    /// Out of 1,000 runs, in how many a crash keeps or loses whole pages of 4 KiB, and not sectors of 512 bytes.
+    pub pages_permille: u32,
 }
 
 impl Default for DiskSpec {
@@ -136,6 +140,7 @@ impl Default for DiskSpec {
             tail_us: Span::fixed(20_000),
             crash_keeps_permille: Span::fixed(400),
             crash_tears_permille: Span::fixed(300),
+            pages_permille: 250,
         }
     }
 }
@@ -258,119 +263,6 @@ impl Default for Mix {
     }
 }
 
-/// What can go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
-    /// The member can reach no other member, nor they it.
-    Isolate,
-    /// The members fall into two groups that cannot reach each other.
-    Split,
-    /// Two groups, and one member that reaches both.
-    Bridge,
-    /// The member's messages to the others are lost, or theirs to it, not both.
-    OneWayCut,
-    /// The member loses its memory, and its disk what was not synced; it starts again when the fault ends.
-    Crash,
-    /// All members crash at once, and start again when the fault ends.
-    PowerLoss,
-    /// The member is stopped as an operator stops it, and started when the fault ends.
-    Restart,
-    /// The member stands still.
-    Pause,
-    /// The member's disk is `strength` times slower.
-    SlowDisk,
-    /// Nothing on the member's disk completes.
-    DiskStall,
-    /// The member's disk has no room.
-    NoSpace,
-    /// The member's clock runs `strength` permille fast or slow.
-    ClockSkew,
-    /// `strength` permille of all messages between members are lost.
-    Loss,
-    /// Messages between members take up to `strength` ms longer.
-    Delay,
-    /// Clients cannot reach the member.
-    ClientCut,
-}
-
-impl FaultKind {
-    /// All of them.
-    pub const ALL: [FaultKind; 15] = [
-        FaultKind::Isolate,
-        FaultKind::Split,
-        FaultKind::Bridge,
-        FaultKind::OneWayCut,
-        FaultKind::Crash,
-        FaultKind::PowerLoss,
-        FaultKind::Restart,
-        FaultKind::Pause,
-        FaultKind::SlowDisk,
-        FaultKind::DiskStall,
-        FaultKind::NoSpace,
-        FaultKind::ClockSkew,
-        FaultKind::Loss,
-        FaultKind::Delay,
-        FaultKind::ClientCut,
-    ];
-
-    /// Its name in scenarios and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            FaultKind::Isolate => "isolate",
-            FaultKind::Split => "split",
-            FaultKind::Bridge => "bridge",
-            FaultKind::OneWayCut => "one-way-cut",
-            FaultKind::Crash => "crash",
-            FaultKind::PowerLoss => "power-loss",
-            FaultKind::Restart => "restart",
-            FaultKind::Pause => "pause",
-            FaultKind::SlowDisk => "slow-disk",
-            FaultKind::DiskStall => "disk-stall",
-            FaultKind::NoSpace => "no-space",
-            FaultKind::ClockSkew => "clock-skew",
-            FaultKind::Loss => "loss",
-            FaultKind::Delay => "delay",
-            FaultKind::ClientCut => "client-cut",
-        }
-    }
-}
-
-/// Which member a fault strikes; found out when the fault starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Place {
-    /// Any member.
-    #[default]
-    Any,
-    /// The leader of the newest term, if there is one.
-    Leader,
-    /// A member that does not lead.
-    Follower,
-}
-
-/// A template of faults.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultSpec {
-    /// What goes wrong.
-    pub kind: FaultKind,
-    /// Where.
-    #[serde(default)]
-    pub place: Place,
-    /// How many a minute, on average. Not together with `at_ms`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_minute: Option<Span>,
-    /// When exactly, counted from the end of the warm-up. Not together with `per_minute`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at_ms: Option<Vec<u64>>,
-    /// How long.
-    pub duration_ms: Span,
-    /// How strong; see the kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strength: Option<Span>,
-}
-
 /// What a run must have reached to count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -424,33 +316,13 @@ impl Scenario {
         if self.clock.as_ref().is_some_and(|clock| clock.skew_ppm.max > 500_000) {
             return Err(("skew_ppm", "`skew_ppm` takes 0 to 500000".into()));
         }
+        if self.disk.as_ref().is_some_and(|disk| disk.pages_permille > 1_000) {
+            return Err(("pages_permille", "`pages_permille` takes 0 to 1000".into()));
+        }
         for fault in self.faults.iter().flatten() {
             fault.check()?;
         }
         Ok(())
-    }
-}
-
-impl FaultSpec {
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        let name = self.kind.name();
-        if self.per_minute.is_some() == self.at_ms.is_some() {
-            return Err(("kind", format!("fault `{name}` takes either `per_minute` or `at_ms`")));
-        }
-        let (least, most) = match self.kind {
-            FaultKind::SlowDisk => (2, 10_000),
-            FaultKind::ClockSkew => (1, 500),
-            FaultKind::Loss => (1, 1_000),
-            FaultKind::Delay => (1, 60_000),
-            _ if self.strength.is_some() => {
-                return Err(("strength", format!("fault `{name}` takes no `strength`")));
-            }
-            _ => return Ok(()),
-        };
-        match &self.strength {
-            Some(span) if span.min >= least && span.max <= most => Ok(()),
-            _ => Err(("strength", format!("fault `{name}` takes a `strength` of {least} to {most}"))),
-        }
     }
 }
 

@@ -94,6 +94,21 @@ fn a_fault_needs_a_rate_or_times_and_not_both() {
 }
 
 #[test]
+fn a_fault_takes_a_duration_unless_it_is_over_at_once_and_flaps_only_if_it_cuts_links() {
+    let fault = |lines: &str| format!("name = \"a\"\nwhy = \"b\"\nnodes = 3\n[[faults]]\nat_ms = [1]\n{lines}\n");
+    assert!(Scenario::parse("good.toml", &fault("kind = \"clock-step\"\nstrength = 10")).is_ok());
+    assert!(Scenario::parse("good.toml", &fault("kind = \"ring\"\nduration_ms = 9\nflap_ms = 3")).is_ok());
+    let wrong = |lines: &str, what: &str| {
+        let line = error(&fault(lines));
+        assert!(line.ends_with(what), "{line}");
+    };
+    wrong("kind = \"pause\"", "fault `pause` takes a `duration_ms`");
+    wrong("kind = \"clock-step\"\nstrength = 1\nduration_ms = 1", "fault `clock-step` takes no `duration_ms`");
+    wrong("kind = \"pause\"\nduration_ms = 9\nflap_ms = 3", "fault `pause` takes no `flap_ms`");
+    wrong("kind = \"split\"\nduration_ms = 9\nflap_ms = 0", "`flap_ms` takes 1 or more");
+}
+
+#[test]
 fn a_span_picks_both_of_its_ends() {
     assert_eq!(Span::new(3, 5).pick(0), 3);
     assert_eq!(Span::new(3, 5).pick(u64::MAX), 5);

@@ -34,6 +34,11 @@ pub(super) struct Host {
     pub downs: u32,
     pub no_space: u32,
     pub client_cuts: u32,
+    /// It is woken only at multiples of this, if it is not 0, until then.
+    pub wake_every_ns: u64,
+    pub wake_late_until: u64,
+    /// The next sync completes only then, if it is not 0.
+    pub next_sync_until: u64,
     /// What happens to it while it stands still.
     pub deferred: VecDeque<Event>,
     pub disk_slowness: u64,
@@ -63,6 +68,9 @@ impl Host {
             downs: 0,
             no_space: 0,
             client_cuts: 0,
+            wake_every_ns: 0,
+            wake_late_until: 0,
+            next_sync_until: 0,
             deferred: VecDeque::new(),
             disk_slowness: 1,
             disk_slow_until: 0,

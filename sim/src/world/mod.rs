@@ -7,6 +7,7 @@ mod describe;
 mod host;
 mod members;
 mod nemesis;
+mod partition;
 mod queue;
 mod record;
 mod stepping;
@@ -182,6 +183,7 @@ impl<'a> World<'a> {
             Event::Watch { session, generation, timer } => self.watch_timer(session, generation, timer),
             Event::FaultStart { index } => self.fault_starts(index),
             Event::FaultEnd { index } => self.fault_ends(index),
+            Event::Flap { index } => self.flap(index),
             Event::Start { node, boot } => self.start(node, boot),
             Event::Heal => self.heal(),
             Event::Check => self.check_convergence(),
@@ -261,9 +263,11 @@ fn check_config(plan: &Plan) -> CheckConfig {
     let skew = skews.map(|fault| fault.strength * 1_000).max().unwrap_or(0);
     let delays = plan.faults.iter().filter(|fault| fault.kind == FaultKind::Delay);
     let delay_ns = delays.map(|fault| fault.strength * 1_000_000).sum();
+    let steps = plan.faults.iter().filter(|fault| fault.kind == FaultKind::ClockStep);
     CheckConfig {
         message_life: plan.links.message_life_ns(delay_ns),
         clock_skew_ppm_max: drift.max(skew),
+        clock_steps: steps.map(|fault| fault.strength * 1_000_000).sum(),
         txn_ops_max: plan.nodes.iter().map(|config| config.txn_ops_max).min().unwrap_or(0),
         settle: converge::SETTLE_WITHIN_NS,
         ..CheckConfig::new(plan.nodes.len())

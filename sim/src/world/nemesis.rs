@@ -2,6 +2,7 @@
 
 use super::World;
 use super::members::Death;
+use super::partition::Partition;
 use super::queue::Event;
 use crate::faults::Episode;
 use crate::observe::NodeIndex;
@@ -13,11 +14,13 @@ const MS: u64 = 1_000_000;
 /// What a fault does while it lasts, to be undone when it ends.
 #[derive(Debug)]
 pub(super) enum Struck {
-    Links(Vec<(NodeIndex, NodeIndex)>),
+    Links(Partition),
     Down(Vec<NodeIndex>),
     Paused(NodeIndex),
+    WokenLate(NodeIndex),
     SlowDisk(NodeIndex),
     StalledDisk,
+    StalledSync(NodeIndex),
     FullDisk(NodeIndex),
     Clock(NodeIndex),
     Loss(u64),
@@ -35,13 +38,17 @@ impl World<'_> {
             let ms = (fault.end - fault.start) / MS;
             format!("FAULT {} (number {}) for {ms} ms, strength {}", fault.kind.name(), fault.id, fault.strength)
         });
-        let Some(struck) = self.strike(node, &fault) else {
-            self.record.say(|| "which changes nothing".into());
-            return;
-        };
+        if fault.kind == FaultKind::ClockStep {
+            self.step_clock(node, fault.strength * MS);
+        } else {
+            let Some(struck) = self.strike(node, index) else {
+                self.record.say(|| "which changes nothing".into());
+                return;
+            };
+            self.struck[index] = Some(struck);
+            self.queue.push(fault.end, Event::FaultEnd { index });
+        }
         *self.faults.entry(fault.kind.name()).or_default() += 1;
-        self.struck[index] = Some(struck);
-        self.queue.push(fault.end, Event::FaultEnd { index });
     }
 
     /// The member that a fault strikes. Without a leader, any.
@@ -56,14 +63,13 @@ impl World<'_> {
         choice.get(pick).copied()
     }
 
-    /// The fault strikes; none if it changes nothing.
-    fn strike(&mut self, node: NodeIndex, fault: &Episode) -> Option<Struck> {
+    /// The fault strikes; none if it changes nothing that would have to be undone.
+    fn strike(&mut self, node: NodeIndex, index: usize) -> Option<Struck> {
+        let fault = self.plan.faults[index];
+        if fault.kind.cuts_links() {
+            return self.part(node, index).map(Struck::Links);
+        }
         match fault.kind {
-            FaultKind::Isolate | FaultKind::Split | FaultKind::Bridge | FaultKind::OneWayCut => {
-                let links = self.links_to_cut(node, fault);
-                links.iter().for_each(|(from, to)| self.network.cut(*from, *to));
-                (!links.is_empty()).then_some(Struck::Links(links))
-            }
             FaultKind::Crash => {
                 let death = if permille(nth(fault.draw, 1), 750) { Death::Power } else { Death::Process };
                 Some(self.take_down(vec![node], death))
@@ -81,20 +87,11 @@ impl World<'_> {
                 self.hosts[node].pauses += 1;
                 Some(Struck::Paused(node))
             }
-            FaultKind::SlowDisk => {
+            FaultKind::LateWakeups => {
                 let host = &mut self.hosts[node];
-                host.disk_slowness = host.disk_slowness.max(fault.strength);
-                host.disk_slow_until = host.disk_slow_until.max(fault.end);
-                Some(Struck::SlowDisk(node))
-            }
-            FaultKind::DiskStall => {
-                let host = &mut self.hosts[node];
-                host.disk_stalled_until = host.disk_stalled_until.max(fault.end);
-                Some(Struck::StalledDisk)
-            }
-            FaultKind::NoSpace => {
-                self.hosts[node].no_space += 1;
-                Some(Struck::FullDisk(node))
+                host.wake_every_ns = host.wake_every_ns.max(fault.strength * MS);
+                host.wake_late_until = host.wake_late_until.max(fault.end);
+                Some(Struck::WokenLate(node))
             }
             FaultKind::ClockSkew => {
                 let skew_ppm = fault.strength * 1_000;
@@ -118,29 +115,32 @@ impl World<'_> {
                 self.break_streams_at(node);
                 Some(Struck::Clients(node))
             }
+            _ => Some(self.strike_disk(node, &fault)),
         }
     }
 
-    fn links_to_cut(&self, node: NodeIndex, fault: &Episode) -> Vec<(NodeIndex, NodeIndex)> {
-        let all = 0..self.hosts.len();
-        let side = |member: NodeIndex| permille(nth(fault.draw, 100 + member as u64), 500);
-        let (outgoing, one_peer) = (permille(nth(fault.draw, 1), 500), permille(nth(fault.draw, 2), 300));
-        let peer = usize::try_from(below(nth(fault.draw, 3), all.len() as u64)).expect("few members");
-        let cuts = |from: NodeIndex, to: NodeIndex| match fault.kind {
-            FaultKind::Isolate => from == node || to == node,
-            // The member of the fault is always on the first side, its successor on the second.
-            FaultKind::Split | FaultKind::Bridge => {
-                let is_bridge = |n| fault.kind == FaultKind::Bridge && n == peer;
-                let second = |n: NodeIndex| n != node && (side(n) || n == (node + 1) % all.len());
-                second(from) != second(to) && !is_bridge(from) && !is_bridge(to)
+    fn strike_disk(&mut self, node: NodeIndex, fault: &Episode) -> Struck {
+        let host = &mut self.hosts[node];
+        match fault.kind {
+            FaultKind::SlowDisk => {
+                host.disk_slowness = host.disk_slowness.max(fault.strength);
+                host.disk_slow_until = host.disk_slow_until.max(fault.end);
+                Struck::SlowDisk(node)
             }
-            _ => {
-                let (near, far) = if outgoing { (from, to) } else { (to, from) };
-                near == node && (!one_peer || far == peer)
+            FaultKind::DiskStall => {
+                host.disk_stalled_until = host.disk_stalled_until.max(fault.end);
+                Struck::StalledDisk
             }
-        };
-        let links = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
-        links.filter(|(from, to)| from != to && cuts(*from, *to)).collect()
+            FaultKind::SyncStall => {
+                host.next_sync_until = fault.end;
+                Struck::StalledSync(node)
+            }
+            FaultKind::NoSpace => {
+                host.no_space += 1;
+                Struck::FullDisk(node)
+            }
+            kind => unreachable!("{} does nothing to a disk", kind.name()),
+        }
     }
 
     fn take_down(&mut self, nodes: Vec<NodeIndex>, death: Death) -> Struck {
@@ -158,6 +158,23 @@ impl World<'_> {
         self.plan_wakeup(node);
     }
 
+    /// The member is woken when it is due again, unless another fault delays that.
+    fn wake_in_time(&mut self, node: NodeIndex) {
+        let host = &mut self.hosts[node];
+        if host.wake_late_until <= self.now {
+            host.wake_every_ns = 0;
+            host.wake_at = None;
+            self.plan_wakeup(node);
+        }
+    }
+
+    fn step_clock(&mut self, node: NodeIndex, ahead_ns: u64) {
+        let host = &mut self.hosts[node];
+        host.clock.step(self.now, ahead_ns);
+        host.wake_at = None;
+        self.plan_wakeup(node);
+    }
+
     pub(super) fn fault_ends(&mut self, index: usize) {
         let fault = self.plan.faults[index];
         let Some(struck) = self.struck[index].take() else { return };
@@ -165,7 +182,7 @@ impl World<'_> {
         self.record.number(fault.id);
         self.record.say(|| format!("fault {} (number {}) ends", fault.kind.name(), fault.id));
         match struck {
-            Struck::Links(links) => links.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
+            Struck::Links(partition) => self.unite(&partition),
             Struck::Down(nodes) => nodes.iter().for_each(|node| self.bring_up(*node)),
             Struck::Paused(node) => {
                 self.hosts[node].pauses -= 1;
@@ -173,12 +190,14 @@ impl World<'_> {
                     self.resume(node);
                 }
             }
+            Struck::WokenLate(node) => self.wake_in_time(node),
             Struck::SlowDisk(node) => {
                 if self.hosts[node].disk_slow_until <= self.now {
                     self.hosts[node].disk_slowness = 1;
                 }
             }
             Struck::StalledDisk => {}
+            Struck::StalledSync(node) => self.hosts[node].next_sync_until = 0,
             Struck::FullDisk(node) => self.hosts[node].no_space -= 1,
             Struck::Clock(node) => self.set_clock_rate(node, self.plan.clock_ppm[node]),
             Struck::Loss(permille) => {

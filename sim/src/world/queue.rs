@@ -82,6 +82,7 @@ pub(super) enum Event {
     Watch { session: usize, generation: u64, timer: WatchTimer },
     FaultStart { index: usize },
     FaultEnd { index: usize },
+    Flap { index: usize },
     Start { node: NodeIndex, boot: u32 },
     Heal,
     Check,

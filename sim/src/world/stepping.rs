@@ -184,7 +184,11 @@ impl World<'_> {
         let usually_ns = 1_000 + below(nth(draw, 2), usual_ns) + tail_ns;
         // What a slow disk has begun it ends soon after it is fast again.
         let slow_ns = host.disk_slow_until.saturating_sub(self.now) + usually_ns;
-        let takes_ns = (usually_ns * host.disk_slowness).min(slow_ns);
+        let mut takes_ns = (usually_ns * host.disk_slowness).min(slow_ns);
+        if class == 1 && host.next_sync_until > self.now {
+            takes_ns += host.next_sync_until - self.now;
+            host.next_sync_until = 0;
+        }
         let boot = host.boot;
         let event = Event::DiskDone { node, boot, op, reply: done.reply, durable: done.durable };
         self.queue.push(self.now + takes_ns, event);
@@ -245,7 +249,10 @@ impl World<'_> {
         if at == u64::MAX {
             return;
         }
-        let at = at.max(self.now + WAKE_STEP_NS);
+        let mut at = at.max(self.now + WAKE_STEP_NS);
+        if host.wake_every_ns > 0 {
+            at = at.next_multiple_of(host.wake_every_ns);
+        }
         if host.wake_at.is_none_or(|planned| at < planned) {
             host.wake_at = Some(at);
             host.wake_token += 1;
