@@ -13,6 +13,19 @@ use pb::request_op::Request as Op;
 use super::observations::bytes;
 use crate::history::{ClientId, HistoryEvent, OpId, Outcome};
 
+/// What clients of a generated history ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kinds {
+    /// Only puts, single gets and single deletes of few values.
+    Plain,
+    /// Everything that is about keys, and nothing that ends by itself; sorted by nothing but the key.
+    Keys,
+    /// The same, with leases and compactions.
+    KeysAndLeases,
+    /// Everything.
+    All,
+}
+
 /// What a generated history is like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -21,8 +34,7 @@ pub(crate) struct Shape {
     pub(crate) operations: u64,
     /// Of 100 operations, how many end with nobody knowing how.
     pub(crate) unknown_percent: u64,
-    /// Only puts, single gets and single deletes of few values.
-    pub(crate) plain: bool,
+    pub(crate) kinds: Kinds,
     pub(crate) keys: u64,
 }
 
@@ -179,8 +191,9 @@ impl Generator {
 
     fn put(&mut self) -> pb::PutRequest {
         let value = if self.draw(2) == 0 { self.draws } else { self.draw(2) };
-        let lease = if self.shape.plain { 0 } else { self.draw(8) };
-        let quirk = if self.shape.plain { 0 } else { self.draw(12) };
+        let leases = matches!(self.shape.kinds, Kinds::KeysAndLeases | Kinds::All);
+        let lease = if leases { self.draw(8) } else { 0 };
+        let quirk = if self.shape.kinds == Kinds::Plain { 0 } else { self.draw(12) };
         pb::PutRequest {
             key: self.key(),
             value: if quirk == 1 { bytes("") } else { bytes(&format!("v{value}")) },
@@ -192,13 +205,13 @@ impl Generator {
     }
 
     fn delete(&mut self) -> pb::DeleteRangeRequest {
-        let range_end = if self.shape.plain { bytes("") } else { self.range_end() };
+        let range_end = if self.shape.kinds == Kinds::Plain { bytes("") } else { self.range_end() };
         pb::DeleteRangeRequest { key: self.key(), range_end, prev_kv: self.draw(2) == 0 }
     }
 
     fn range(&mut self) -> pb::RangeRequest {
         let mut range = pb::RangeRequest { key: self.key(), serializable: self.draw(4) == 0, ..Default::default() };
-        if self.shape.plain {
+        if self.shape.kinds == Kinds::Plain {
             range.serializable = false;
             return range;
         }
@@ -208,7 +221,8 @@ impl Generator {
         range.keys_only = self.draw(5) == 0;
         range.count_only = self.draw(5) == 0;
         range.sort_order = i32::try_from(self.draw(3)).expect("small");
-        range.sort_target = i32::try_from(self.draw(5)).expect("small");
+        range.sort_target =
+            if self.shape.kinds == Kinds::All { i32::try_from(self.draw(5)).expect("small") } else { 0 };
         if self.draw(4) == 0 {
             range.min_mod_revision = self.revision().max(0);
             range.max_create_revision = self.revision().max(0);
@@ -248,7 +262,11 @@ impl Generator {
     }
 
     fn request(&mut self) -> Request {
-        let kinds = if self.shape.plain { 9 } else { 16 };
+        let kinds = match self.shape.kinds {
+            Kinds::Plain => 9,
+            Kinds::Keys => 12,
+            Kinds::KeysAndLeases | Kinds::All => 16,
+        };
         match self.draw(kinds) {
             0..=3 => Request::Put(self.put()),
             4..=6 => Request::Range(self.range()),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use detcd_core::api::{Request, Response};
 
+use super::operation::named;
 use crate::history::OpId;
 
 /// What is known of one lease id.
@@ -16,8 +17,8 @@ struct Life {
     granted_from: Option<u64>,
     /// The position at which the newest acknowledged grant returned.
     granted_until: u64,
-    /// Invocation and return of the newest acknowledged revocation.
-    revoked: Option<(u64, u64)>,
+    /// Invocation and return of the newest acknowledged revocation, and its number.
+    revoked: Option<(u64, u64, OpId)>,
 }
 
 /// All leases of a history.
@@ -79,7 +80,7 @@ impl LeaseLives {
             }
             (Request::LeaseRevoke(revoke), Response::LeaseRevoke(_)) => {
                 let invoked = self.open.remove(&op).unwrap_or(seq);
-                self.lives.entry(revoke.id).or_default().revoked = Some((invoked, seq));
+                self.lives.entry(revoke.id).or_default().revoked = Some((invoked, seq, op));
             }
             _ => {}
         }
@@ -94,8 +95,8 @@ impl LeaseLives {
             return Err(format!("it used lease {lease:x}, which nobody asked for"));
         };
         match life.revoked {
-            Some((from, until)) if until < invoked && life.granted_until < from && life.loose_grants.is_empty() => {
-                Err(format!("it used lease {lease:x}, which was revoked before it began"))
+            Some((from, until, by)) if until < invoked && life.granted_until < from && life.loose_grants.is_empty() => {
+                Err(format!("it used lease {lease:x}, which was revoked before it began{}", named(Some(by))))
             }
             _ => Ok(()),
         }
@@ -106,7 +107,7 @@ impl LeaseLives {
         let Some(life) = self.lives.get(&lease) else { return !self.anonymous.is_empty() };
         let others = life.loose_grants.iter().any(|other| *other != op) || !self.anonymous.is_empty();
         let granted = life.granted_until > 0;
-        let revoked = life.revoked.is_some_and(|(from, until)| until < invoked && life.granted_until < from);
+        let revoked = life.revoked.is_some_and(|(from, until, _)| until < invoked && life.granted_until < from);
         others || (granted && !revoked)
     }
 }

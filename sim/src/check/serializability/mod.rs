@@ -25,6 +25,10 @@
 //!   without the key, "lease already exists" another grant; "lease not found" needs a lease in the request (whether it
 //!   comes too early is for [`super::leases`]).
 //! * Errors of availability claim only that nothing was done.
+//!
+//! A verdict names the smallest set of operations that cannot be ordered, given what the witness told: one whose answer
+//! fits no place; two that claim one revision, or of which the one that was over before the other began has to come
+//! after it; or, for a revision that nobody acknowledged, those that could have made it and are needed elsewhere.
 
 mod leases;
 mod operation;
@@ -41,6 +45,7 @@ use detcd_core::proto::mvccpb::Event;
 use detcd_core::types::Revision;
 
 use self::leases::LeaseLives;
+use self::operation::{Known, named};
 use self::operation::{Operation, is_linearizable, may_write};
 pub(super) use self::operation::{header, header_revision};
 use self::ownership::Ownership;
@@ -82,7 +87,7 @@ pub struct Serializability {
     steps: u64,
     unjudged: u64,
     /// The newest revision in any answer so far.
-    returned_max: Revision,
+    returned_max: Known,
     /// Boxed: they come and go in the middle of the map.
     open: BTreeMap<OpId, Box<Operation>>,
     /// Open operations that may still claim a revision, by the position of their invocation.
@@ -92,7 +97,7 @@ pub struct Serializability {
     early: BTreeMap<Revision, Vec<Early>>,
     suspects: Vec<Suspect>,
     /// The newest compacted revision that was acknowledged.
-    compacted_certain: Revision,
+    compacted_certain: Known,
     /// Compactions that may have happened, newest revision first; the ones acknowledged and the ones unknown.
     compacted_possible: BTreeSet<(Revision, OpId)>,
 }
@@ -107,14 +112,14 @@ impl Serializability {
             seq: 0,
             steps: 0,
             unjudged: 0,
-            returned_max: 1,
+            returned_max: Known { revision: 1, by: None },
             open: BTreeMap::new(),
             open_writes: BTreeSet::new(),
             ownership: Ownership::default(),
             leases: LeaseLives::default(),
             early: BTreeMap::new(),
             suspects: Vec::new(),
-            compacted_certain: NEVER_COMPACTED,
+            compacted_certain: Known { revision: NEVER_COMPACTED, by: None },
             compacted_possible: BTreeSet::new(),
         }
     }
@@ -141,7 +146,7 @@ impl Serializability {
             HistoryEvent::Revision { revision, events } => self.revision(*revision, events),
             HistoryEvent::WatchReceive { response, .. } => {
                 let newest = response.events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision);
-                self.returned_max = self.returned_max.max(newest);
+                self.returned_max.raise(newest, None);
                 Ok(())
             }
             HistoryEvent::WatchOpen { .. } | HistoryEvent::WatchEnd { .. } => Ok(()),
@@ -179,7 +184,8 @@ impl Serializability {
         let operation = Operation {
             request: request.clone(),
             invoked: self.seq,
-            floor: told.max(self.returned_max),
+            floor: told.max(self.returned_max.revision),
+            returned: self.returned_max,
             compacted: self.compacted_certain,
         };
         if may_write(request) {
@@ -227,7 +233,7 @@ impl Serializability {
             return Err(format!("operation {} was answered with header revision {header}", op.0));
         }
         self.leases.answered(op, self.seq, &operation.request, response);
-        self.returned_max = self.returned_max.max(header);
+        self.returned_max.raise(header, Some(op));
         if header <= self.store.head() {
             return self.judge(op, &operation, response, header);
         }
@@ -264,14 +270,19 @@ impl Serializability {
         if let Some(status) = defects(&operation.request, self.txn_ops_max).first() {
             return Err(wrong(format!("it succeeded, but had to be refused: {status}")));
         }
+        if has_effect(response) && header == 1 {
+            return Err(wrong("it wrote something in revision 1, that of the empty store".to_string()));
+        }
         if is_linearizable(&operation.request) && header < operation.floor {
-            let floor = operation.floor;
-            return Err(wrong(format!("it was answered with revision {header}, but {floor} existed before it began")));
+            // If it fits no place even by itself, no other operation is needed to say so.
+            self.fits_alone(operation, response, header).map_err(wrong)?;
+            let existed = operation.existed(header);
+            return Err(wrong(format!("it was answered with revision {header}, but {existed}")));
         }
         match (&operation.request, response) {
             (Request::Compact(compact), Response::Compact(_)) => {
                 self.judge_compaction(operation, compact.revision, header).map_err(wrong)?;
-                self.compacted_certain = self.compacted_certain.max(compact.revision);
+                self.compacted_certain.raise(compact.revision, Some(op));
                 self.forget();
                 Ok(())
             }
@@ -287,12 +298,34 @@ impl Serializability {
         }
     }
 
+    /// Whether the answer is that of the revision that its header names, whenever that was.
+    fn fits_alone(&mut self, operation: &Operation, response: &Response, header: Revision) -> Result<(), String> {
+        let base = header - Revision::from(has_effect(response));
+        let is_kv = matches!(
+            operation.request,
+            Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) | Request::Txn(_)
+        );
+        if !is_kv || base < self.store.floor() {
+            return Ok(());
+        }
+        self.steps += 1;
+        match execute(&self.store, base, NEVER_COMPACTED, &operation.request, Some(response)) {
+            Ok(done) if has_effect(response) && done.events != self.store.events(header) => {
+                Err(differs(header, &done.events, self.store.events(header)))
+            }
+            Ok(_) => Ok(()),
+            Err(Refused::With(status)) => Err(format!("at revision {header} it had to be refused: {status}")),
+            Err(Refused::Otherwise(what)) => Err(format!("at revision {header} {what}")),
+        }
+    }
+
     fn judge_compaction(&self, operation: &Operation, revision: Revision, header: Revision) -> Result<(), String> {
         if revision > header {
             return Err(format!("it compacted at {revision}, a future revision at {header}"));
         }
-        if revision <= operation.compacted {
-            return Err(format!("it succeeded, but {} was compacted before it began", operation.compacted));
+        let Known { revision: compacted, by } = operation.compacted;
+        if revision <= compacted {
+            return Err(format!("it succeeded, but {compacted} was compacted before it began{}", named(by)));
         }
         Ok(())
     }
@@ -327,12 +360,16 @@ impl Serializability {
             self.unjudged += 1;
             return Ok(());
         }
-        let compacted = if is_linearizable(&operation.request) { operation.compacted } else { NEVER_COMPACTED };
+        let before = operation.compacted;
+        let compacted = if is_linearizable(&operation.request) { before.revision } else { NEVER_COMPACTED };
         self.steps += 1;
         let done =
             execute(&self.store, base, compacted, &operation.request, Some(response)).map_err(
                 |refused| match refused {
-                    Refused::With(status) => format!("at revision {header} it had to be refused: {status}"),
+                    Refused::With(status) => {
+                        let by = named(before.by.filter(|_| status == Status::Compacted));
+                        format!("at revision {header} it had to be refused: {status}{by}")
+                    }
                     Refused::Otherwise(what) => format!("at revision {header} {what}"),
                 },
             )?;
@@ -342,15 +379,11 @@ impl Serializability {
         if !effect {
             return Ok(());
         }
-        if header <= operation.floor {
-            return Err(format!("it wrote revision {header}, which existed before it began"));
-        }
         if done.events != self.store.events(header) {
-            let counts = (done.events.len(), self.store.events(header).len());
-            return Err(format!(
-                "it claims revision {header}, which did something else ({} events, not {})",
-                counts.1, counts.0
-            ));
+            return Err(differs(header, &done.events, self.store.events(header)));
+        }
+        if header <= operation.floor {
+            return Err(format!("it wrote revision {header}, but {}", operation.existed(header - 1)));
         }
         self.ownership.claim(header, op)
     }
@@ -364,7 +397,10 @@ impl Serializability {
             store: &self.store,
             leases: &self.leases,
             txn_ops_max: self.txn_ops_max,
-            compacted_possible: self.compacted_possible.last().map_or(NEVER_COMPACTED, |(revision, _)| *revision),
+            compacted_possible: self
+                .compacted_possible
+                .last()
+                .map_or(NEVER_COMPACTED, |(revision, _)| NEVER_COMPACTED.max(*revision)),
             now: self.seq,
             steps: &mut self.steps,
         }
@@ -391,11 +427,15 @@ impl Serializability {
 
     fn forget(&mut self) {
         let settled = self.ownership.settled();
-        let limit = self.compacted_certain.min(settled).min(self.store.head() - WINDOW_REVISIONS);
+        let limit = self.compacted_certain.revision.min(settled).min(self.store.head() - WINDOW_REVISIONS);
         if limit > self.store.floor() {
             self.store.forget_below(limit);
         }
     }
+}
+
+fn differs(header: Revision, done: &[Event], told: &[Event]) -> String {
+    format!("it claims revision {header}, which did something else ({} events, not {})", told.len(), done.len())
 }
 
 impl Checker for Serializability {

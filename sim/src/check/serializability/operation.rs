@@ -6,6 +6,7 @@ use detcd_core::types::Revision;
 use pb::request_op::Request as Op;
 
 use crate::check::model::show;
+use crate::history::OpId;
 
 /// An operation from its invocation until it is judged.
 #[derive(Clone, Debug)]
@@ -15,11 +16,44 @@ pub(super) struct Operation {
     pub(super) invoked: u64,
     /// It cannot have happened before this revision existed.
     pub(super) floor: Revision,
+    /// The newest revision that somebody had been answered with before it began.
+    pub(super) returned: Known,
     /// The newest compaction that was acknowledged before it began.
-    pub(super) compacted: Revision,
+    pub(super) compacted: Known,
+}
+
+/// A revision, and the operation by whose answer it is known, if it was an operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) revision: Revision,
+    pub(super) by: Option<OpId>,
+}
+
+impl Known {
+    /// Takes a newer one.
+    pub(super) fn raise(&mut self, revision: Revision, by: Option<OpId>) {
+        if revision > self.revision {
+            *self = Known { revision, by };
+        }
+    }
+}
+
+/// Names the operation by which something is known.
+pub(super) fn named(by: Option<OpId>) -> String {
+    by.map_or(String::new(), |op| format!(", by operation {}", op.0))
 }
 
 impl Operation {
+    /// What existed before it began and is newer than `revision`: by the answer of an operation, if there is one.
+    pub(super) fn existed(&self, revision: Revision) -> String {
+        match self.returned {
+            Known { revision: returned, by: Some(op) } if returned > revision => {
+                format!("{returned} existed before it began: operation {} had been answered with it", op.0)
+            }
+            _ => format!("{} existed before it began", self.floor),
+        }
+    }
+
     /// The request in a few words.
     pub(super) fn summary(&self) -> String {
         match &self.request {

@@ -151,7 +151,8 @@ impl Ownership {
             }
             return Ok(());
         }
-        match self.exchange(revision, seq, store, &mut BTreeSet::new(), steps) {
+        let mut tried = BTreeSet::new();
+        match self.exchange(revision, seq, store, &mut tried, steps) {
             Exchange::Found => Ok(()),
             Exchange::Forgotten => {
                 self.unjudged += 1;
@@ -160,7 +161,8 @@ impl Ownership {
             Exchange::None => {
                 let first = store.events(revision).first().and_then(|event| event.kv.as_ref());
                 let shown = first.map_or(String::new(), show_kv);
-                Err(format!("revision {revision} belongs to no operation: {shown}"))
+                let taken = self.needed_elsewhere(revision, seq, &tried, store, steps);
+                Err(format!("revision {revision} belongs to no operation: {shown}{taken}"))
             }
         }
     }
@@ -219,6 +221,35 @@ impl Ownership {
             }
         }
         result
+    }
+
+    /// Names the operations that could have made `revision`, or a revision of one that could, and so on, all of which
+    /// have revisions that nobody else could have made: one operation less than there are revisions.
+    fn needed_elsewhere(
+        &self,
+        revision: Revision,
+        seq: u64,
+        tried: &BTreeSet<OpId>,
+        store: &Store,
+        steps: &mut u64,
+    ) -> String {
+        let mut revisions = vec![(revision, seq)];
+        let mut needed: Vec<(OpId, Revision)> = Vec::new();
+        while let Some((revision, seq)) = revisions.pop() {
+            for op in tried {
+                let new = needed.iter().all(|(other, _)| other != op);
+                if let Some(owned) = self.unknown[op].owns
+                    && new
+                    && self.fits(*op, revision, seq, store, steps)
+                {
+                    needed.push((*op, owned.0));
+                    revisions.push(owned);
+                }
+            }
+        }
+        let shown: Vec<String> =
+            needed.iter().map(|(op, owned)| format!("operation {} made revision {owned}", op.0)).collect();
+        if shown.is_empty() { String::new() } else { format!("; {}", shown.join(", ")) }
     }
 
     fn take(&mut self, op: OpId, revision: Revision, seq: u64) {

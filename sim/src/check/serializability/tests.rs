@@ -2,12 +2,13 @@
 
 mod brute_force;
 mod by_hand;
+mod naive;
 
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::mvccpb::Event;
 
 use super::Serializability;
-use crate::check::generated::{Shape, generate, generate_into};
+use crate::check::generated::{Kinds, Shape, generate, generate_into};
 use crate::check::model::has_effect;
 use crate::check::{CheckConfig, Witness};
 use crate::history::{HistoryEvent, OpId, Outcome};
@@ -24,7 +25,7 @@ fn judge_as(witness: Witness, history: &[HistoryEvent]) -> Result<(), String> {
 }
 
 fn shape(seed: u64) -> Shape {
-    Shape { seed, clients: 5, operations: 300, unknown_percent: 10, plain: false, keys: 4 }
+    Shape { seed, clients: 5, operations: 300, unknown_percent: 10, kinds: Kinds::All, keys: 4 }
 }
 
 /// The history with the witness's lines moved behind the returns that they made possible, as a recorded watch does.

@@ -282,3 +282,31 @@ fn half_a_transaction_is_refused() {
     assert!(history(&[kv("a", 2, 2, 1)]).is_err());
     assert!(history(&[other, kv("a", 2, 2, 1)]).is_err());
 }
+
+#[test]
+fn nothing_is_written_in_the_revision_of_the_empty_store() {
+    assert!(refusal(&[put(1, "k", "a"), put_answered(1, 1)]).contains("the empty store"));
+}
+
+#[test]
+fn a_compaction_at_a_revision_that_never_was_excuses_nothing_and_forbids_nothing() {
+    let read = |at| {
+        let range = pb::RangeRequest { key: bytes("k"), revision: at, ..Default::default() };
+        let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestRange(range)) };
+        invoke(2, 2, Request::Txn(pb::TxnRequest { success: vec![op], ..Default::default() }))
+    };
+    // Inside a transaction a negative revision is older than the sentinel of a store that was never compacted.
+    let told = |at| judge(&[compact(1, -4), unknown(1), read(at), failed(2, Status::Compacted)]);
+    assert_eq!(told(-3), Ok(()));
+    assert!(told(-1).is_err());
+}
+
+#[test]
+fn a_verdict_names_the_operation_that_forbids_the_order() {
+    let mut history = vec![put(1, "k", "a"), revision(&[kv("a", 2, 2, 1)]), put_answered(1, 2)];
+    history.extend([get(2, false), got(2, 1, None)]);
+    assert!(refusal(&history).contains("operation 1 had been answered with it"));
+    let twice = [compact(3, 2), compacted(3, 2), compact(4, 2), compacted(4, 2)];
+    let history = [&history[..3], &twice[..]].concat();
+    assert!(refusal(&history).contains("2 was compacted before it began, by operation 3"));
+}
