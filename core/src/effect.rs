@@ -122,7 +122,8 @@ pub enum DiskAction {
         /// The file.
         file: FileName,
     },
-    /// Make all writes to the file that were issued before this durable.
+    /// Make all writes to the file that were issued before this durable. If it fails, they may never be, although they
+    /// may still be read, and another sync may succeed.
     Sync {
         /// The file.
         file: FileName,

@@ -32,6 +32,7 @@ embedded! {
     "crash-storm"
     "power-loss-all"
     "slow-disk"
+    "disk-errors"
     "clock-skew"
     "client-churn"
     "swarm"

@@ -111,3 +111,20 @@ fn disk_operations_complete_in_another_order_than_they_were_issued_in() {
     }
     assert!(overtaken > 10, "{overtaken} operations were overtaken");
 }
+
+#[test]
+fn a_member_halts_over_a_failed_write_or_sync_and_is_started_again() {
+    for kind in ["write-error", "sync-error"] {
+        let (report, lines) = one_fault(&format!("kind = \"{kind}\"\nplace = \"leader\"\nduration_ms = 3_000"));
+        let victim = struck(&lines);
+        let at_victim = |what: &str| -> Vec<u64> {
+            let said = |line: &&Line| line.1 == Some(victim) && line.2.contains(what);
+            lines.iter().filter(said).map(|(at, ..)| *at).collect()
+        };
+        let halts = at_victim("halts: disk failed");
+        assert!(halts.len() == 1 && (3_000..3_500).contains(&halts[0]), "{halts:?}");
+        let starts = at_victim("starts on");
+        assert!(starts.len() == 2 && (6_000..6_100).contains(&starts[1]), "{starts:?}");
+        assert_eq!(report.marks.get("disk: a member halted over a failed operation"), Some(&1));
+    }
+}

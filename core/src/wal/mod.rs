@@ -50,7 +50,8 @@
 //! 2. The caller picks the newest of [`Recovered::marks`] for which it has a checkpoint and for which
 //!    [`Recovered::continues_from`] holds, and takes [`Recovered::entries_after`] it.
 //! 3. [`Writer::open`] with [`Recovered::start`] writes: if a rotten tail is cut it says so in a mark and syncs that;
-//!    then it removes leftovers, zeroes the tail, makes what was read durable and counts the boot. The node serves once
+//!    then it removes leftovers, zeroes what is behind the end, writes again what no mark proves durable (it may have
+//!    been read from a cache, after a sync that failed), syncs that and counts the boot. The node serves once
 //!    [`Writer::is_open`]; appends before that are kept.
 //! 4. [`Writer::append`] as consensus wants, [`Writer::flush`] at the end of each step, and every `DiskDone` first to
 //!    [`Writer::on_disk_done`]. [`Writer::retry_allocate`] on a timer while [`Writer::has_room`] is false.

@@ -10,7 +10,7 @@ mod opening;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::disk_queue::DiskQueue;
 use crate::effect::{DiskAction, FileName, HaltReason};
@@ -80,6 +80,8 @@ pub struct Writer {
     marks: Marks,
     /// While it opens: what has to be zeroed in the current segment.
     torn: Range<u64>,
+    /// While it opens: the records at its end that have to be written again.
+    unproven: Bytes,
     /// While it opens: files to remove.
     leftovers: Vec<FileName>,
 

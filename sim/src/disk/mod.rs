@@ -49,6 +49,24 @@ pub enum Durable {
         /// The number of the sync.
         issue: u64,
     },
+    /// Nothing: the operation failed, and what was written to a file before it and is not durable by then is lost.
+    Dropped {
+        /// The file, whatever its name is by now.
+        inode: u64,
+        /// The number of the operation.
+        issue: u64,
+        /// Whether the running system reads again what was there before, or goes on reading what it wrote.
+        reverts: bool,
+    },
+}
+
+/// The next operation of a kind fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// It is a sync of a file; otherwise it is a write.
+    pub is_sync: bool,
+    /// What becomes of what the system remembers of the file; see [`Durable::Dropped`].
+    pub reverts: bool,
 }
 
 /// What an action will have given when it completes.
@@ -60,7 +78,7 @@ pub struct Completion {
     pub durable: Option<Durable>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     Grow(u64),
     Write(u64, Bytes),
@@ -74,6 +92,23 @@ struct Inode {
     durable: Rope,
     /// What a crash may leave or not, with the number of its issue.
     unsynced: Vec<(u64, Change)>,
+}
+
+impl Inode {
+    /// Drops the writes before an operation that failed: systems take pages whose writing failed for clean. Sizes are
+    /// kept, which belong to the file's metadata.
+    fn drop_writes(&mut self, issue: u64, reverts: bool) {
+        let is_dropped = |(number, change): &(u64, Change)| *number < issue && matches!(change, Change::Write(..));
+        self.unsynced.retain(|change| !is_dropped(change));
+        if reverts {
+            let len = self.live.len();
+            self.live = self.durable.clone();
+            for (_, change) in &self.unsynced {
+                apply(&mut self.live, change.clone());
+            }
+            self.live.grow(len);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -91,12 +126,21 @@ pub struct Disk {
     names: BTreeMap<FileName, u64>,
     durable_names: BTreeMap<FileName, u64>,
     unsynced_names: Vec<(u64, FileName, Entry)>,
+    failing: Option<Failing>,
 }
 
 impl Disk {
+    /// The next operation of this kind fails, or, with `None`, none does any more.
+    pub fn fail_next(&mut self, failing: Option<Failing>) {
+        self.failing = failing;
+    }
+
     /// Takes an action. Its effect on what the node reads is immediate; [`Disk::complete`] makes a sync's effect real.
     pub fn issue(&mut self, action: DiskAction, has_room: bool) -> Completion {
         self.issued += 1;
+        if let Some(failed) = self.fail(&action) {
+            return failed;
+        }
         let mut durable = None;
         let reply = match action {
             DiskAction::Allocate { .. } if !has_room => Err(DiskError::NoSpace),
@@ -148,7 +192,26 @@ impl Disk {
                 }
                 self.forget_unreachable();
             }
+            Durable::Dropped { inode, issue, reverts } => {
+                if let Some(inode) = self.inodes.get_mut(inode) {
+                    inode.drop_writes(*issue, *reverts);
+                }
+            }
         }
+    }
+
+    /// If this is the action that has to fail, how it does. Nothing of it happens.
+    fn fail(&mut self, action: &DiskAction) -> Option<Completion> {
+        let failing = self.failing?;
+        let file = match action {
+            DiskAction::Append { file, .. } if !failing.is_sync => file,
+            DiskAction::Sync { file } if failing.is_sync => file,
+            _ => return None,
+        };
+        let inode = *self.names.get(file)?;
+        self.failing = None;
+        let durable = Some(Durable::Dropped { inode, issue: self.issued, reverts: failing.reverts });
+        Some(Completion { reply: Err(DiskError::Io(format!("{file}: input/output error"))), durable })
     }
 
     /// The machine loses power. `draw` decides about the changes that were not synced.

@@ -176,6 +176,44 @@ fn a_directory_sync_covers_its_own_directory_only() {
     assert!((10..40).contains(&lost), "{lost} of 50");
 }
 
+/// A disk with a durable byte, another one that is not synced, and a sync that fails.
+fn failed_sync(reverts: bool) -> Disk {
+    let mut disk = prepared();
+    append(&mut disk, "wal/a", 0, b"old");
+    sync_file(&mut disk, "wal/a");
+    append(&mut disk, "wal/a", 0, b"new");
+    disk.fail_next(Some(Failing { is_sync: true, reverts }));
+    let done = disk.issue(DiskAction::Sync { file: "wal/a".into() }, true);
+    assert!(matches!(done.reply, Err(DiskError::Io(_))));
+    append(&mut disk, "wal/a", 10, b"later");
+    disk.complete(&done.durable.expect("it drops something"));
+    disk
+}
+
+#[test]
+fn what_a_failed_sync_was_to_make_durable_never_is_even_if_the_next_one_succeeds() {
+    for (reverts, reads) in [(true, b"old"), (false, b"new")] {
+        let mut disk = failed_sync(reverts);
+        let bytes = content(&mut disk, "wal/a");
+        assert_eq!((&bytes[..3], &bytes[10..15]), (&reads[..], &b"later"[..]));
+        sync_file(&mut disk, "wal/a");
+        disk.crash(LOSE, 1);
+        let bytes = content(&mut disk, "wal/a");
+        assert_eq!((&bytes[..3], &bytes[10..15]), (&b"old"[..], &b"later"[..]));
+    }
+}
+
+#[test]
+fn only_one_operation_fails_and_one_of_its_kind() {
+    let mut disk = prepared();
+    disk.fail_next(Some(Failing { is_sync: false, reverts: true }));
+    sync_file(&mut disk, "wal/a");
+    let write = |at: u64| DiskAction::Append { file: "wal/a".into(), offset: at, bytes: Bytes::from_static(b"x") };
+    assert!(matches!(disk.issue(write(0), true).reply, Err(DiskError::Io(_))));
+    assert_eq!(disk.issue(write(1), true).reply, Ok(DiskReply::Done));
+    assert_eq!(&content(&mut disk, "wal/a")[..2], b"\0x");
+}
+
 #[test]
 fn no_room_means_that_nothing_happened() {
     let mut disk = prepared();

@@ -36,6 +36,12 @@ pub enum FaultKind {
     SyncStall,
     /// The member's disk has no room.
     NoSpace,
+    /// The next write on the member's disk fails, and what was not yet synced in that file is lost. The member, which
+    /// has to halt, starts again when the fault ends.
+    WriteError,
+    /// The next sync of a file on the member's disk fails, and what it was to make durable is lost. The member, which
+    /// has to halt, starts again when the fault ends.
+    SyncError,
     /// The member's clock runs `strength` permille fast or slow.
     ClockSkew,
     /// The member's clock jumps ahead by `strength` ms, at once. It never goes back.
@@ -50,7 +56,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 19] = [
+    pub const ALL: [FaultKind; 21] = [
         FaultKind::Isolate,
         FaultKind::Split,
         FaultKind::Bridge,
@@ -65,6 +71,8 @@ impl FaultKind {
         FaultKind::DiskStall,
         FaultKind::SyncStall,
         FaultKind::NoSpace,
+        FaultKind::WriteError,
+        FaultKind::SyncError,
         FaultKind::ClockSkew,
         FaultKind::ClockStep,
         FaultKind::Loss,
@@ -89,6 +97,8 @@ impl FaultKind {
             FaultKind::DiskStall => "disk-stall",
             FaultKind::SyncStall => "sync-stall",
             FaultKind::NoSpace => "no-space",
+            FaultKind::WriteError => "write-error",
+            FaultKind::SyncError => "sync-error",
             FaultKind::ClockSkew => "clock-skew",
             FaultKind::ClockStep => "clock-step",
             FaultKind::Loss => "loss",

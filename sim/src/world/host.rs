@@ -46,6 +46,8 @@ pub(super) struct Host {
     pub disk_stalled_until: u64,
     /// It was asked to stop cleanly.
     pub stopping: bool,
+    /// In this life it was told that an operation on its disk failed.
+    pub has_disk_failed: bool,
 }
 
 impl Host {
@@ -76,6 +78,7 @@ impl Host {
             disk_slow_until: 0,
             disk_stalled_until: 0,
             stopping: false,
+            has_disk_failed: false,
         }
     }
 
@@ -94,6 +97,7 @@ impl Host {
         self.streams.clear();
         self.deferred.clear();
         self.stopping = false;
+        self.has_disk_failed = false;
     }
 
     /// Whether something that left in one of its lives really left before that life ended.

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use detcd_core::{Input, Node, Outputs};
+use detcd_core::{HaltReason, Input, Node, Outputs};
 
 use super::queue::Event;
 use super::{World, describe};
@@ -84,6 +84,18 @@ impl World<'_> {
             self.kill(node, Death::Process);
         } else {
             self.fail(ViolationKind::Crash, "no-halt", format!("m{} stopped without being asked", node + 1));
+        }
+    }
+
+    /// The member says that it must not go on. It may, if its disk has failed.
+    pub(super) fn halted(&mut self, node: NodeIndex, reason: &HaltReason) {
+        let is_excused = matches!(reason, HaltReason::Disk { .. }) && self.hosts[node].has_disk_failed;
+        if is_excused {
+            self.record.say(|| format!("m{} halts: {reason}", node + 1));
+            *self.marks.entry("disk: a member halted over a failed operation").or_default() += 1;
+            self.halted_over_disk(node);
+        } else {
+            self.fail(ViolationKind::Crash, "no-halt", format!("m{} halted: {reason}", node + 1));
         }
     }
 

@@ -4,10 +4,11 @@ use super::World;
 use super::members::Death;
 use super::partition::Partition;
 use super::queue::Event;
+use crate::disk::Failing;
 use crate::faults::Episode;
 use crate::observe::NodeIndex;
 use crate::scenario::{FaultKind, Place};
-use crate::weather::{below, nth, permille};
+use crate::weather::{Domain, below, nth, permille};
 
 const MS: u64 = 1_000_000;
 
@@ -22,6 +23,8 @@ pub(super) enum Struck {
     StalledDisk,
     StalledSync(NodeIndex),
     FullDisk(NodeIndex),
+    /// The member, and whether it has halted over it.
+    FailingDisk(NodeIndex, bool),
     Clock(NodeIndex),
     Loss(u64),
     Delay(u64),
@@ -139,6 +142,11 @@ impl World<'_> {
                 host.no_space += 1;
                 Struck::FullDisk(node)
             }
+            FaultKind::WriteError | FaultKind::SyncError => {
+                let is_sync = fault.kind == FaultKind::SyncError;
+                host.disk.fail_next(Some(Failing { is_sync, reverts: permille(nth(fault.draw, 1), 500) }));
+                Struck::FailingDisk(node, false)
+            }
             kind => unreachable!("{} does nothing to a disk", kind.name()),
         }
     }
@@ -199,6 +207,12 @@ impl World<'_> {
             Struck::StalledDisk => {}
             Struck::StalledSync(node) => self.hosts[node].next_sync_until = 0,
             Struck::FullDisk(node) => self.hosts[node].no_space -= 1,
+            Struck::FailingDisk(node, has_halted) => {
+                self.hosts[node].disk.fail_next(None);
+                if has_halted {
+                    self.bring_up(node);
+                }
+            }
             Struck::Clock(node) => self.set_clock_rate(node, self.plan.clock_ppm[node]),
             Struck::Loss(permille) => {
                 self.loss_permille -= permille;
@@ -209,6 +223,19 @@ impl World<'_> {
                 self.network.set_extra_delay(self.delay_ms * MS);
             }
             Struck::Clients(node) => self.hosts[node].client_cuts -= 1,
+        }
+    }
+
+    /// A member has halted over an operation that failed. It stays down as long as the fault lasts.
+    pub(super) fn halted_over_disk(&mut self, node: NodeIndex) {
+        let draw = self.weather.draw(Domain::Crash, &[node as u64, self.now, 1]);
+        self.kill(node, if permille(draw, 300) { Death::Power } else { Death::Process });
+        self.hosts[node].downs += 1;
+        let mut present = self.struck.iter_mut().flatten();
+        let over = present.find(|struck| matches!(struck, Struck::FailingDisk(at, false) if *at == node));
+        match over {
+            Some(struck) => *struck = Struck::FailingDisk(node, true),
+            None => self.bring_up(node),
         }
     }
 

@@ -116,9 +116,7 @@ impl World<'_> {
             Effect::Disk { op, action } => self.disk(node, op, action),
             Effect::Discard(garbage) => drop(garbage),
             Effect::Stopped => self.stopped(node),
-            Effect::Halt(reason) => {
-                self.fail(ViolationKind::Crash, "no-halt", format!("m{} halted: {reason}", node + 1));
-            }
+            Effect::Halt(reason) => self.halted(node, &reason),
         }
     }
 
@@ -216,8 +214,13 @@ impl World<'_> {
             host.disk.complete(durable);
         }
         if host.pauses > 0 {
-            host.deferred.push_back(Event::DiskDone { node, boot, op, reply: result, durable: None });
+            let durable = durable.filter(|durable| matches!(durable, Durable::Dropped { .. }));
+            host.deferred.push_back(Event::DiskDone { node, boot, op, reply: result, durable });
             return;
+        }
+        let is_failed = matches!(durable, Some(Durable::Dropped { .. }));
+        if is_failed {
+            self.hosts[node].has_disk_failed = true;
         }
         self.record.begin(self.now, 3, Some(node));
         self.record.number(op.0);
@@ -227,6 +230,10 @@ impl World<'_> {
             Err(error) => self.record.bytes(format!("{error:?}").as_bytes()),
         }
         self.step(node, Input::DiskDone { op, result });
+        if is_failed && self.hosts[node].boot == boot && self.hosts[node].is_up() {
+            // What failed once is never known to be durable, whatever a second try says.
+            self.fail(ViolationKind::Safety, "no-halt", format!("m{} went on after disk {op} had failed", node + 1));
+        }
     }
 
     pub(super) fn read_due(&mut self, node: NodeIndex, boot: u32, call: CallId, read: &PendingRead) {

@@ -39,6 +39,8 @@ pub(super) struct SegmentReader {
     needs_bytes: u64,
     /// Whether the place of the durable mark was met.
     is_mark_passed: bool,
+    /// Of the last segment, the records behind that place.
+    unproven: BytesMut,
     tail: Option<Tail>,
 }
 
@@ -72,6 +74,7 @@ impl SegmentReader {
             offset: 0,
             needs_bytes: FRAME_BYTES,
             is_mark_passed: false,
+            unproven: BytesMut::new(),
             tail: None,
         }
     }
@@ -157,6 +160,9 @@ impl SegmentReader {
         }
         let frame = self.unread.split_to(frame_bytes).freeze();
         log.crc = crc;
+        if self.is_last && self.mark.is_none_or(|mark| mark.durable.segment != self.seq || self.is_mark_passed) {
+            self.unproven.extend_from_slice(&frame);
+        }
         log.take(kind, data_of(&frame, data), self.place())?;
         self.records += 1;
         self.offset += frame_bytes as u64;
@@ -231,6 +237,7 @@ impl SegmentReader {
             offset: self.offset,
             crc: log.crc,
             torn: self.offset..self.offset + tail.used_bytes,
+            unproven: std::mem::take(&mut self.unproven).freeze(),
         };
         Ok(Verdict::End(start, rot))
     }

@@ -24,7 +24,16 @@ enum Step {
     Retry,
     PowerLoss(u64),
     Kill(u64),
+    FailedSync,
     Stop,
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    PowerLoss(u64),
+    Kill(u64),
+    FailedSync,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -44,6 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Retry),
         2 => any::<u64>().prop_map(Step::PowerLoss),
         1 => any::<u64>().prop_map(Step::Kill),
+        1 => Just(Step::FailedSync),
         1 => Just(Step::Stop),
     ]
 }
@@ -216,13 +226,14 @@ impl World {
             Step::Note => self.life.writer.note_mark(&mut self.life.queue),
             Step::Full(is_full) => self.life.disk.is_full = *is_full,
             Step::Retry => self.life.writer.retry_allocate(&mut self.life.queue),
-            Step::PowerLoss(seed) => self.crash(true, *seed),
-            Step::Kill(seed) => self.crash(false, *seed),
+            Step::PowerLoss(seed) => self.crash(Death::PowerLoss(*seed)),
+            Step::Kill(seed) => self.crash(Death::Kill(*seed)),
+            Step::FailedSync => self.crash(Death::FailedSync),
             Step::Stop => {
                 self.life.writer.stop(&mut self.life.queue);
                 self.life.settle();
                 assert!(self.life.writer.is_stopped(), "a stop does not end: {:?}", self.life.writer);
-                self.crash(true, 0);
+                self.crash(Death::PowerLoss(0));
             }
         }
         self.life.issue();
@@ -254,20 +265,21 @@ impl World {
         self.life.writer.release_before(LogIndex(index), &mut self.life.queue);
     }
 
-    fn crash(&mut self, loses_power: bool, seed: u64) {
+    fn crash(&mut self, death: Death) {
         if self.life.writer.is_ready() {
             self.written.durable = self.life.writer.durable();
             self.written_before = std::mem::take(&mut self.written);
             assert!(self.life.writer.boot() > self.last_boot, "a boot is used twice");
             self.last_boot = self.life.writer.boot();
         }
-        let mut draw = Draw::new(seed);
         let mut disk = std::mem::take(&mut self.life.disk);
-        if loses_power {
-            disk.lose_power(&mut draw);
-        } else {
-            let outstanding: Vec<u64> = self.life.outstanding.iter().map(|(order, ..)| *order).collect();
-            disk.kill(&outstanding, &mut draw);
+        match death {
+            Death::PowerLoss(seed) => disk.lose_power(&mut Draw::new(seed)),
+            Death::Kill(seed) => {
+                let outstanding: Vec<u64> = self.life.outstanding.iter().map(|(order, ..)| *order).collect();
+                disk.kill(&outstanding, &mut Draw::new(seed));
+            }
+            Death::FailedSync => disk.fail_syncs(),
         }
         let (life, recovered) = Life::begin(&self.config, disk).expect("a crash does no damage");
         self.life = life;
@@ -322,7 +334,7 @@ fn run(config: WalConfig, steps: &[Step]) {
     for step in steps {
         world.run(step);
     }
-    world.crash(true, 1);
+    world.crash(Death::PowerLoss(1));
     world.life.disk.is_full = false;
     world.life.settle();
     world.life.writer.retry_allocate(&mut world.life.queue);
@@ -332,7 +344,7 @@ fn run(config: WalConfig, steps: &[Step]) {
     world.run(&Step::Append { entries: 1, data_bytes: 10 });
     world.life.settle();
     assert_eq!(world.life.writer.durable(), WriteId(before.0 + 1), "after everything, the log still works");
-    world.crash(true, 2);
+    world.crash(Death::PowerLoss(2));
     assert_eq!(world.log.entries.last().map(|entry| entry.data.len()), Some(10));
 }
 

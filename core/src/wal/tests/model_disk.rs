@@ -35,6 +35,8 @@ struct Inode {
     durable: Vec<u8>,
     /// Changes since, in the order in which they were issued.
     changes: Vec<(u64, Change)>,
+    /// What the system remembers and will never make durable, as a sync has failed; and what was written since.
+    cached: Vec<Change>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,10 +79,17 @@ impl Change {
 impl Inode {
     fn content(&self) -> Vec<u8> {
         let mut content = self.durable.clone();
-        for (_, change) in &self.changes {
+        for change in self.changes.iter().map(|(_, change)| change).chain(&self.cached) {
             change.apply(&mut content);
         }
         content
+    }
+
+    fn change(&mut self, order: u64, change: Change) {
+        if !self.cached.is_empty() {
+            self.cached.push(change.clone());
+        }
+        self.changes.push((order, change));
     }
 
     fn sync_before(&mut self, order: u64) {
@@ -146,7 +155,7 @@ impl ModelDisk {
                     self.inodes.insert(order, Inode::default());
                     self.change_name(NameChange::Create(file.clone(), order));
                 }
-                self.inode(file).changes.push((order, Change::Size(*size_bytes)));
+                self.inode(file).change(order, Change::Size(*size_bytes));
             }
             DiskAction::Append { file, offset, bytes } => {
                 let inode = self.inode(file);
@@ -154,7 +163,7 @@ impl ModelDisk {
                     offset + bytes.len() as u64 <= inode.content().len() as u64,
                     "{file} is written beyond its room"
                 );
-                inode.changes.push((order, Change::Bytes(*offset, bytes.clone())));
+                inode.change(order, Change::Bytes(*offset, bytes.clone()));
             }
             DiskAction::Rename { from, to } => {
                 assert!(self.names.contains_key(from), "{from} is renamed and is not there");
@@ -221,6 +230,7 @@ impl ModelDisk {
                     part.apply(&mut inode.durable);
                 }
             }
+            inode.cached.clear();
         }
         let fate = draw.below(3);
         for (_, change) in std::mem::take(&mut self.name_changes) {
@@ -233,9 +243,25 @@ impl ModelDisk {
 
     /// The power goes, and takes everything that is not durable.
     pub(super) fn forget(&mut self) {
-        self.inodes.values_mut().for_each(|inode| inode.changes.clear());
+        for inode in self.inodes.values_mut() {
+            inode.changes.clear();
+            inode.cached.clear();
+        }
         self.name_changes.clear();
         self.names = self.durable_names.clone();
+    }
+
+    /// A sync fails, and the process halts over it. What it had written is never made durable, unless it is written
+    /// again; but the system goes on giving it to whoever reads, and the next sync succeeds.
+    pub(super) fn fail_syncs(&mut self) {
+        for inode in self.inodes.values_mut() {
+            let written = inode.changes.iter().filter(|(_, change)| matches!(change, Change::Bytes(..)));
+            let written: Vec<Change> = written.map(|(_, change)| change.clone()).collect();
+            if inode.cached.is_empty() {
+                inode.cached = written;
+            }
+            inode.changes.retain(|(_, change)| matches!(change, Change::Size(_)));
+        }
     }
 
     /// Only the process dies: what was issued and not completed may be undone, the rest stays, as durable as it was.
@@ -260,6 +286,7 @@ impl ModelDisk {
         let inode = self.inodes.get_mut(&inode).expect("names lead to inodes");
         inode.durable = inode.content();
         inode.changes.clear();
+        inode.cached.clear();
         inode.durable[offset as usize] ^= with;
     }
 
@@ -271,7 +298,7 @@ impl ModelDisk {
     /// Puts a file there, durable.
     pub(super) fn put(&mut self, file: &str, content: Vec<u8>) {
         self.order += 1;
-        self.inodes.insert(self.order, Inode { durable: content, changes: Vec::new() });
+        self.inodes.insert(self.order, Inode { durable: content, ..Inode::default() });
         self.names.insert(file.into(), self.order);
         self.durable_names.insert(file.into(), self.order);
     }

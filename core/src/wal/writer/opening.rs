@@ -66,6 +66,8 @@ pub(in super::super) struct TailStart {
     pub(in super::super) crc: u32,
     /// What has to be zeroed first.
     pub(in super::super) torn: Range<u64>,
+    /// The records before the end of which no mark says that they are durable.
+    pub(in super::super) unproven: Bytes,
 }
 
 /// What opening waits for.
@@ -120,6 +122,7 @@ impl Writer {
             next: NextSegment::default(),
             marks: Marks::after(start.mark, start.released),
             torn: start.tail.torn,
+            unproven: start.tail.unproven,
             leftovers: start.leftovers,
             appended_state: start.recorded_state,
             written_state: start.recorded_state,
@@ -138,7 +141,7 @@ impl Writer {
         }
         if start.loses {
             writer.stage = Stage::SyncingMark;
-            writer.issue_stage(DiskAction::Sync { file: marks_file() }, disk);
+            writer.write_mark_again(disk);
         } else {
             writer.stage = writer.clean(disk);
         }
@@ -158,17 +161,44 @@ impl Writer {
         }
         if !self.segments.is_empty() {
             self.marks.durable = self.position();
-            self.zero(self.torn.clone(), disk);
-            // What was read may have been in a cache only, of a process that was killed.
+            self.write_again(disk);
+            self.zero(self.behind_the_end(), disk);
             self.issue_stage(DiskAction::Sync { file: self.current_file() }, disk);
-            self.issue_stage(DiskAction::Sync { file: marks_file() }, disk);
+            self.write_mark_again(disk);
         }
         Stage::Cleaning
     }
 
+    /// Writes records again that were read and that no mark proves durable. What was read may be in a cache only: of a
+    /// process that was killed, or of one whose sync failed. After a failed sync systems take what they could not write
+    /// for clean, so that reading gives it and another sync succeeds and does nothing ("Can Applications Recover from
+    /// fsync Failures?", Rebello and others, ATC 2020). Where the disk has the same bytes, nothing can be torn.
+    fn write_again(&mut self, disk: &mut DiskQueue) {
+        let bytes = std::mem::take(&mut self.unproven);
+        if !bytes.is_empty() {
+            let offset = self.current.offset - bytes.len() as u64;
+            self.issue_stage(DiskAction::Append { file: self.current_file(), offset, bytes }, disk);
+        }
+    }
+
+    /// Writes the mark that was read again, for the same reason, and syncs it.
+    fn write_mark_again(&mut self, disk: &mut DiskQueue) {
+        let mark = self.marks.newest;
+        let (file, offset, bytes) = (marks_file(), mark.slot_offset(), mark.encode());
+        self.issue_stage(DiskAction::Append { file: file.clone(), offset, bytes }, disk);
+        self.issue_stage(DiskAction::Sync { file }, disk);
+    }
+
+    /// Where something may stand that a crash left, whether it was read or not: a life before this one may have zeroed
+    /// it, and its sync may have failed.
+    fn behind_the_end(&self) -> Range<u64> {
+        let in_flight_end = self.torn.start.saturating_add(self.marks.newest.in_flight_bytes_max);
+        self.torn.start..self.torn.end.max(in_flight_end.min(self.current.size_bytes))
+    }
+
     /// Zeroes a torn tail, so that nothing of it is ever taken for a record.
     fn zero(&mut self, torn: Range<u64>, disk: &mut DiskQueue) {
-        let zeros = Bytes::from(vec![0; ZEROS_BYTES.min(torn.end - torn.start) as usize]);
+        let zeros = Bytes::from_static(&[0; ZEROS_BYTES as usize]);
         for offset in torn.clone().step_by(ZEROS_BYTES as usize) {
             let bytes = zeros.slice(..ZEROS_BYTES.min(torn.end - offset) as usize);
             self.issue_stage(DiskAction::Append { file: self.current_file(), offset, bytes }, disk);
