@@ -2,6 +2,7 @@
 //! found by the same code.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 /// The folders whose code and schemas decide how a run goes, seen from this crate.
@@ -16,6 +17,30 @@ fn main() {
     }
     println!("cargo::rustc-env=DETCD_SOURCE={digest:016x}");
     println!("cargo::rustc-env=DETCD_PROFILE={}", profile());
+    println!("cargo::rerun-if-env-changed=DETCD_COMMIT");
+    println!("cargo::rustc-env=DETCD_COMMIT={}", commit(&here).unwrap_or_default());
+}
+
+/// The commit that is built, as `DETCD_COMMIT` says or else git, if there is one: the time of the commit in seconds since
+/// 1970, a space, and its hash, with a `+` if files were changed since.
+fn commit(here: &Path) -> Option<String> {
+    if let Ok(said) = env::var("DETCD_COMMIT") {
+        return Some(said);
+    }
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(here).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    // Whoever builds a copy inside some other repository is not told about that one.
+    let known = git(&["ls-files", "--error-unmatch", "build.rs"]);
+    let commit = known.and_then(|_| git(&["log", "-1", "--format=%ct %H"]))?;
+    // The head moves with each commit.
+    let moved = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+    if here.join(&moved).exists() {
+        println!("cargo::rerun-if-changed={}", here.join(&moved).display());
+    }
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|files| !files.is_empty());
+    Some(format!("{commit}{}", if changed { "+" } else { "" }))
 }
 
 /// FNV-1a over the contents of `path`, or of everything below it in order of names.

@@ -41,12 +41,7 @@ impl Recorded {
 
     /// What the run leaves out, and the digests that it should have.
     pub fn options(&self) -> RunOptions {
-        RunOptions {
-            removed_ops: self.failure.removed_ops.clone(),
-            removed_faults: self.failure.removed_faults.clone(),
-            expected: Some(self.failure.trail.clone()),
-            ..RunOptions::default()
-        }
+        self.failure.options()
     }
 
     /// Runs it again and compares.

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::fold::AtLeast;
+use crate::summary::AMOUNTS;
+
 /// Fault-injection scenarios for a simulated detcd cluster, from seeds.
 #[derive(Debug, Parser)]
 #[command(name = "detcd-sim", version)]
@@ -24,10 +27,26 @@ pub enum Command {
     List,
     /// Runs scenarios on seeds: without SCENARIO all of the catalogue, without seeds fresh ones for a minute
     Run(RunArgs),
+    /// Folds the results of campaigns, or of the shards of one, into one summary
+    Merge(MergeArgs),
     /// Judges the history of a cluster, real or simulated, that was recorded in FILE (scenarios/HISTORY.md)
     Check(CheckArgs),
     /// Runs SCENARIO on a seed and records what its clients did and saw, as `check` reads it
     Record(RecordArgs),
+}
+
+/// What `detcd-sim merge` takes.
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// Files of results: DIR/results.jsonl of `run --campaign DIR`, or the output of `run --json`
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Fail if less was done: runs=1000, ops=100000, faults=.., leader-changes=.., events=.., sim-s=.., mark:NAME=..
+    #[arg(long, value_name = "WHAT=N", value_parser = parse_at_least)]
+    pub at_least: Vec<AtLeast>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `detcd-sim check` takes.
@@ -82,9 +101,19 @@ pub struct RunArgs {
     /// Print one JSON object a run, a line each
     #[arg(long)]
     pub json: bool,
-    /// Put failure files there
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
-    pub out: PathBuf,
+    /// Put failure files there; target/failures by default, or failures in the campaign's folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Keep the results in this folder, and go on where they end if there are some
+    #[arg(long, value_name = "DIR")]
+    pub campaign: Option<PathBuf>,
+    /// With --campaign: fail if less was done: runs=1000, ops=.., faults=.., leader-changes=.., events=.., sim-s=..,
+    /// mark:NAME=..
+    #[arg(long, value_name = "WHAT=N", value_parser = parse_at_least, requires = "campaign")]
+    pub at_least: Vec<AtLeast>,
+    /// With --campaign: what is run is called so in its results; the commit that was built by default
+    #[arg(long, value_name = "NAME", requires = "campaign")]
+    pub commit: Option<String>,
 }
 
 impl Default for RunArgs {
@@ -99,7 +128,10 @@ impl Default for RunArgs {
             shard: None,
             verify_determinism: false,
             json: false,
-            out: PathBuf::from(DEFAULT_OUT),
+            out: None,
+            campaign: None,
+            at_least: Vec::new(),
+            commit: None,
         }
     }
 }
@@ -128,6 +160,12 @@ pub struct Shard {
 impl Shard {
     /// The whole.
     pub const WHOLE: Shard = Shard { remainder: 0, parts: 1 };
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.remainder + 1, self.parts)
+    }
 }
 
 /// Something that the user asked for and cannot have: one line that says what, and what is possible.
@@ -214,6 +252,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err("no time is not enough for anything: at least 1ms".into()) } else { Ok(time) }
 }
 
+fn parse_at_least(text: &str) -> Result<AtLeast, String> {
+    let form = || format!("the least of something is WHAT=N, where WHAT is {} or mark:NAME", AMOUNTS.join(", "));
+    let (what, least) = text.rsplit_once('=').ok_or_else(form)?;
+    if !AMOUNTS.contains(&what) && !what.starts_with("mark:") {
+        return Err(form());
+    }
+    Ok(AtLeast { what: what.to_string(), least: least.parse().map_err(|_| form())? })
+}
+
 fn parse_jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(jobs) if (1..=1024).contains(&jobs) => Ok(jobs),
@@ -221,7 +268,11 @@ fn parse_jobs(text: &str) -> Result<usize, String> {
     }
 }
 
-fn parse_shard(text: &str) -> Result<Shard, String> {
+/// Part I of N: `2/8`.
+///
+/// # Errors
+/// A sentence that says what a shard is.
+pub fn parse_shard(text: &str) -> Result<Shard, String> {
     let form = || "a shard is I/N with I from 1 to N, for example 2/8".to_string();
     let (part, parts) = text.split_once('/').ok_or_else(form)?;
     let part: u64 = part.parse().map_err(|_| form())?;

@@ -51,6 +51,8 @@ pub struct Plan {
     pub for_time: Option<Duration>,
     /// How many runs go at once.
     pub jobs: usize,
+    /// The place of the first run; those before it were made in earlier sittings.
+    pub begin: u64,
 }
 
 impl Plan {
@@ -71,7 +73,7 @@ impl Plan {
     pub fn go<T: Send>(&self, run: impl Fn(usize, u64) -> T + Sync, mut tell: impl FnMut(T)) {
         assert!(self.scenarios > 0, "a plan has a scenario");
         let began = Instant::now();
-        let next = AtomicU64::new(0);
+        let next = AtomicU64::new(self.begin);
         let (sender, results) = mpsc::channel();
         let work = |sender: mpsc::Sender<(u64, T)>| {
             while self.for_time.is_none_or(|time| began.elapsed() < time) {
@@ -90,14 +92,13 @@ impl Plan {
                 thread.spawn_scoped(scope, move || work(sender)).expect("the system starts a thread");
             }
             drop(sender);
-            tell_in_order(results, &mut tell);
+            tell_in_order(self.begin, results, &mut tell);
         });
     }
 }
 
-fn tell_in_order<T>(results: mpsc::Receiver<(u64, T)>, tell: &mut impl FnMut(T)) {
+fn tell_in_order<T>(mut due: u64, results: mpsc::Receiver<(u64, T)>, tell: &mut impl FnMut(T)) {
     let mut early = BTreeMap::new();
-    let mut due = 0;
     for (place, result) in results {
         early.insert(place, result);
         while let Some(result) = early.remove(&due) {
@@ -120,7 +121,7 @@ mod tests {
 
     fn told(jobs: usize, shard: Shard) -> Vec<(usize, u64)> {
         let seeds = Seeds::Range(SeedRange { start: 3, end: 20 });
-        let plan = Plan { scenarios: 3, seeds, shard, for_time: None, jobs };
+        let plan = Plan { scenarios: 3, seeds, shard, for_time: None, jobs, begin: 0 };
         let mut told = Vec::new();
         let run = |scenario, seed| {
             // Earlier places take longer, so that results arrive out of order.
@@ -164,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn a_later_sitting_goes_on_where_the_last_one_ended() {
+        let seeds = Seeds::Range(SeedRange { start: 3, end: 20 });
+        let plan = Plan { scenarios: 3, seeds, shard: Shard::WHOLE, for_time: None, jobs: 3, begin: 40 };
+        let mut rest = Vec::new();
+        plan.go(|scenario, seed| (scenario, seed), |run| rest.push(run));
+        assert_eq!(rest, told(1, Shard::WHOLE)[40..]);
+    }
+
+    #[test]
     fn no_run_starts_after_the_time_is_over() {
         let plan = Plan {
             scenarios: 1,
@@ -171,6 +181,7 @@ mod tests {
             shard: Shard::WHOLE,
             for_time: Some(Duration::from_millis(30)),
             jobs: 2,
+            begin: 0,
         };
         let mut runs = 0;
         plan.go(|_, _| thread::sleep(Duration::from_millis(1)), |()| runs += 1);

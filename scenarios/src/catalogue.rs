@@ -7,6 +7,7 @@ use std::path::Path;
 use detcd_sim::scenario::{Scenario, ScenarioError};
 
 use crate::args::UsageError;
+use crate::must_fail;
 
 /// A scenario and the text that it was read from, which failure files carry along.
 #[derive(Clone, Debug)]
@@ -73,6 +74,9 @@ pub fn select(wanted: &[String]) -> Result<Vec<Source>, UsageError> {
 /// # Errors
 /// It is neither, or the file cannot be read or is wrong.
 pub fn one(argument: &str) -> Result<Source, UsageError> {
+    if argument == must_fail::NAME {
+        return parse(argument, must_fail::TOML);
+    }
     if let Some((name, text)) = EMBEDDED.iter().find(|(name, _)| *name == argument) {
         return parse(&format!("{name}.toml"), text);
     }

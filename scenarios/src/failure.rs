@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use detcd_core::digest::Digest;
+use detcd_sim::run::RunOptions;
 use detcd_sim::trail::DigestTrail;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -132,6 +133,16 @@ struct Envelope<'a> {
 }
 
 impl Failure {
+    /// What is different from a plain run, and the digests that the run should have.
+    pub fn options(&self) -> RunOptions {
+        RunOptions {
+            removed_ops: self.removed_ops.clone(),
+            removed_faults: self.removed_faults.clone(),
+            expected: Some(self.trail.clone()),
+            ..RunOptions::default()
+        }
+    }
+
     /// The name of the file that [`Failure::write`] makes: scenario and seed.
     pub fn file_name(&self) -> String {
         format!("{}-{}.json", self.scenario, self.seed)

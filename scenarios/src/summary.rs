@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+use serde_json::{Value, json};
+
 use crate::row::{Row, Verdict};
 
 /// All runs of one scenario, added up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Sum {
     scenario: String,
     runs: u64,
@@ -56,6 +59,9 @@ impl Sum {
     }
 }
 
+/// What [`Summary::total_of`] knows.
+pub const AMOUNTS: [&str; 6] = ["runs", "ops", "faults", "leader-changes", "events", "sim-s"];
+
 /// What a campaign came to so far.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -70,10 +76,37 @@ impl Summary {
         Summary { sums, worst: Verdict::Ok }
     }
 
-    /// Adds a run of the scenario at `place`; it counts if it did all that its scenario expects of a run.
-    pub fn add(&mut self, place: usize, row: &Row, counts: bool) {
-        self.sums[place].add(&Sum::of(row, counts));
+    /// Adds a run; it counts if it did all that its scenario expects of a run.
+    pub fn add(&mut self, row: &Row, counts: bool) {
+        let sum = match self.sums.iter_mut().position(|sum| sum.scenario == row.scenario) {
+            Some(place) => &mut self.sums[place],
+            None => {
+                self.sums.push(Sum { scenario: row.scenario.clone(), ..Sum::default() });
+                self.sums.last_mut().expect("it was just added")
+            }
+        };
+        sum.add(&Sum::of(row, counts));
         self.worst = self.worst.max(row.verdict);
+    }
+
+    /// Each scenario that was run, with the number of its runs and of those that count.
+    pub fn counting(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        let run = self.sums.iter().filter(|sum| sum.runs > 0);
+        run.map(|sum| (sum.scenario.as_str(), sum.runs, sum.counting))
+    }
+
+    /// How much of `what` there was in all: `runs`, `ops`, `faults`, `leader-changes`, `events` or `sim-s`.
+    pub fn total_of(&self, what: &str) -> Option<u64> {
+        let total = self.total();
+        let amounts = [total.runs, total.ops, total.faults, total.leader_changes, total.events, total.sim_ms / 1_000];
+        AMOUNTS.iter().zip(amounts).find(|(name, _)| **name == what).map(|(_, amount)| amount)
+    }
+
+    /// The sums for programs: those of all runs, and those of each scenario.
+    pub fn json(&self) -> Value {
+        let mut value = json!(self.total());
+        value["scenarios"] = json!(self.sums);
+        value
     }
 
     /// The worst verdict of all runs.
@@ -161,10 +194,11 @@ mod tests {
     #[test]
     fn the_table_adds_up_and_names_what_failed() {
         let mut summary = Summary::of(["calm", "swarm", "idle"].map(str::to_string));
-        summary.add(0, &row(Verdict::Ok), true);
-        summary.add(1, &row(Verdict::Ok), true);
-        summary.add(1, &row(Verdict::Liveness), false);
-        summary.add(1, &row(Verdict::Safety), true);
+        let of = |scenario: &str, verdict| Row { scenario: scenario.to_string(), ..row(verdict) };
+        summary.add(&of("calm", Verdict::Ok), true);
+        summary.add(&of("swarm", Verdict::Ok), true);
+        summary.add(&of("swarm", Verdict::Liveness), false);
+        summary.add(&of("swarm", Verdict::Safety), true);
         let table = summary.table();
         let line = |name: &str| table.lines().find(|line| line.starts_with(name)).expect("it has a line").to_string();
         assert!(line("calm").ends_with("  ok"), "{table}");

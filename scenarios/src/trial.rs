@@ -13,6 +13,7 @@ use detcd_sim::trail::DigestTrail;
 
 use crate::catalogue::Source;
 use crate::failure::{Build, Ending, Failure};
+use crate::must_fail::{self, Deceived};
 use crate::row::{Row, Verdict};
 
 /// Who notices that two runs of one seed differ.
@@ -23,8 +24,10 @@ pub const DETERMINISM: &str = "determinism";
 pub struct Trial {
     /// Its line.
     pub row: Row,
-    /// Whether it did all that its scenario expects of a run.
-    pub counts: bool,
+    /// What it did not reach of what its scenario expects of one run.
+    pub shortfalls: Vec<String>,
+    /// How often each rare place was reached.
+    pub marks: BTreeMap<&'static str, u64>,
     /// What a human should read, if it failed.
     pub notice: Option<String>,
 }
@@ -50,8 +53,8 @@ pub fn make(source: &Source, seed: u64, verify: bool, out: &Path) -> Trial {
         leader_changes: report.leader_changes,
         ..Row::default()
     };
-    let counts = report.shortfalls.is_empty();
-    let Some(ending) = ending else { return Trial { row, counts, notice: None } };
+    let (shortfalls, marks) = (report.shortfalls.clone(), report.marks.clone());
+    let Some(ending) = ending else { return Trial { row, shortfalls, marks, notice: None } };
     row.verdict = ending.kind;
     row.checker = Some(ending.checker.clone());
     row.detail = Some(ending.detail.clone());
@@ -65,13 +68,18 @@ pub fn make(source: &Source, seed: u64, verify: bool, out: &Path) -> Trial {
         }
         Err(error) => format!("{said}\n  its failure file could not be written: {error}"),
     };
-    Trial { row, counts, notice: Some(notice) }
+    Trial { row, shortfalls, marks, notice: Some(notice) }
 }
 
 /// Runs `source` on `seed`. A panic of the simulator itself (those of nodes it catches) is a crash like any other, so
 /// that it does not end a campaign.
 pub fn play(source: &Source, seed: u64, options: &RunOptions) -> RunReport {
-    let played = catch_unwind(AssertUnwindSafe(|| run::run(&source.scenario, seed, options)));
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        if must_fail::is_planted(source) {
+            return run::run_observed(&source.scenario, seed, options, |config| Box::new(Deceived::new(config)));
+        }
+        run::run(&source.scenario, seed, options)
+    }));
     played.unwrap_or_else(|panic| broken_off(source, seed, &*panic))
 }
 

@@ -229,3 +229,131 @@ fn a_history_with_a_bad_line_is_refused_with_the_line_and_what_would_be_right() 
     assert!(refused(folder.path(), &["check", "no-such.jsonl"]).contains("no-such.jsonl: "));
     assert!(refused(folder.path(), &["record", "brief.toml"]).contains("--seed"));
 }
+
+fn status(output: &Output) -> i32 {
+    output.status.code().expect("it ended by itself")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// The runs in a campaign's results, without the planted one and without how long they took.
+fn kept(folder: &Path, campaign: &str) -> Vec<Row> {
+    let results = fs::read_to_string(folder.join(campaign).join("results.jsonl")).expect("it is there");
+    let runs = results.lines().filter(|line| !line.contains("\"planted\"") && !line.contains("\"format\""));
+    runs.map(|line| Row { wall_ms: 0, ..serde_json::from_str(line).expect("each line is a row") }).collect()
+}
+
+#[test]
+fn an_interrupted_campaign_goes_on_where_it_was_and_comes_to_the_same() {
+    let (folder, _) = folder_with("brief.toml", BRIEF);
+    let run = |args: &[&str]| {
+        let output = detcd_sim(folder.path(), &[&["run", "brief.toml"], args].concat());
+        assert_eq!(status(&output), 0, "{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    };
+    run(&["--seeds", "0..8", "--campaign", "whole"]);
+    let said = run(&["--seeds", "0..8", "--campaign", "parts"]);
+    assert!(said.contains("the planted failure was reported"), "{said}");
+    // Somebody pulls the plug: three runs stay, and half of the next.
+    let path = folder.path().join("parts/results.jsonl");
+    let results = fs::read_to_string(&path).expect("it is there");
+    let whole: usize = results.lines().take(5).map(|line| line.len() + 1).sum();
+    fs::write(&path, &results[..whole + 40]).expect("written");
+    let said = run(&["--campaign", "parts", "--jobs", "3"]);
+    assert!(!said.contains("planted"), "once is enough: {said}");
+    assert!(said.lines().any(|line| line.starts_with("brief") && line.contains(" 8 ")), "{said}");
+    assert_eq!(kept(folder.path(), "parts"), kept(folder.path(), "whole"));
+    run(&["--campaign", "parts"]);
+    assert_eq!(kept(folder.path(), "parts").len(), 8, "nothing was left to do");
+    assert!(refused(folder.path(), &["run", "calm", "--campaign", "parts"]).contains("scenarios brief, not calm"));
+    let others = refused(folder.path(), &["run", "brief.toml", "--seeds", "1..9", "--campaign", "parts"]);
+    assert!(others.contains("other seeds"), "{others}");
+}
+
+#[test]
+fn the_time_of_all_sittings_together_is_the_campaign_s() {
+    let (folder, _) = folder_with("brief.toml", BRIEF);
+    let args = ["run", "brief.toml", "--campaign", "c", "--jobs", "1", "--for"];
+    assert_eq!(status(&detcd_sim(folder.path(), &[&args[..], &["400ms"]].concat())), 0);
+    let before = kept(folder.path(), "c");
+    assert!(!before.is_empty());
+    assert_eq!(status(&detcd_sim(folder.path(), &[&args[..], &["400ms"]].concat())), 0);
+    assert_eq!(kept(folder.path(), "c"), before, "its time was over");
+    assert_eq!(status(&detcd_sim(folder.path(), &[&args[..], &["900ms"]].concat())), 0);
+    let after = kept(folder.path(), "c");
+    assert!(after.len() > before.len() && after.starts_with(&before));
+    assert!(after.windows(2).all(|pair| pair[0].seed + 1 == pair[1].seed), "seed after seed");
+}
+
+#[test]
+fn shards_are_merged_into_what_the_whole_would_have_been() {
+    let (folder, _) = folder_with("brief.toml", BRIEF);
+    fs::write(folder.path().join("hopeless.toml"), HOPELESS).expect("written");
+    let run = |campaign: &str, shard: &str| {
+        let args = ["run", "brief.toml", "hopeless.toml", "--seeds", "0..6", "--campaign", campaign, "--shard", shard];
+        assert_eq!(status(&detcd_sim(folder.path(), &args)), 2, "the hopeless one fails");
+    };
+    run("one", "1/2");
+    run("two", "2/2");
+    run("all", "1/1");
+    let merge = |files: &[&str]| -> serde_json::Value {
+        let output = detcd_sim(folder.path(), &[&["merge", "--json"], files].concat());
+        assert_eq!(status(&output), 2, "{}", text(&output.stderr));
+        serde_json::from_str(&text(&output.stdout)).expect("one object")
+    };
+    let parts = merge(&["one/results.jsonl", "two/results.jsonl"]);
+    let whole = merge(&["all/results.jsonl"]);
+    for field in ["runs", "counting", "ops", "faults", "events", "sim_ms", "liveness", "marks", "verdict", "lacking"] {
+        assert_eq!(parts[field], whole[field], "{field}");
+    }
+    assert_eq!(parts["runs"], 12);
+    assert!(parts["marks"].is_object());
+    let failures = parts["failures"].as_array().expect("a list");
+    assert_eq!(failures.len(), 1, "one mistake, however many seeds show it: {failures:?}");
+    assert_eq!((&failures[0]["count"], &failures[0]["verdict"]), (&6.into(), &"liveness".into()));
+    assert!(folder.path().join(failures[0]["repro"].as_str().expect("a path")).is_file());
+    // The output of a plain run will do as well, and knows of no planted failure.
+    let rows = detcd_sim(folder.path(), &["run", "brief.toml", "--seeds", "0..2", "--json"]);
+    fs::write(folder.path().join("rows"), &rows.stdout).expect("written");
+    let output = detcd_sim(folder.path(), &["merge", "rows"]);
+    assert_eq!(status(&output), 0, "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_campaign_that_did_too_little_or_lost_the_planted_failure_fails() {
+    let (folder, _) = folder_with("brief.toml", &format!("{BRIEF}\n[expect]\nops = 1_000_000\n"));
+    let output = detcd_sim(folder.path(), &["run", "brief.toml", "--seeds", "0..2", "--campaign", "idle"]);
+    assert_eq!(status(&output), 4, "no run counts");
+    assert!(text(&output.stdout).contains("not enough: only 0 of 2 runs of brief"), "{}", text(&output.stdout));
+    let (folder, _) = folder_with("brief.toml", BRIEF);
+    let args = ["run", "brief.toml", "--seeds", "0..2", "--campaign", "c", "--at-least"];
+    assert_eq!(status(&detcd_sim(folder.path(), &[&args[..], &["runs=2"]].concat())), 0);
+    let output = detcd_sim(folder.path(), &[&args[..], &["mark:never reached=1"]].concat());
+    assert_eq!(status(&output), 4);
+    assert!(text(&output.stdout).contains("mark:never reached is 0, not at least 1"));
+    assert!(
+        refused(folder.path(), &["merge", "c/results.jsonl", "--at-least", "luck=1"]).contains("sim-s or mark:NAME")
+    );
+
+    let path = folder.path().join("c/results.jsonl");
+    let results = fs::read_to_string(&path).expect("it is there");
+    fs::write(&path, results.replace("\"planted\":true", "\"planted\":false")).expect("written");
+    let output = detcd_sim(folder.path(), &["merge", "c/results.jsonl"]);
+    assert_eq!(status(&output), 4);
+    assert!(text(&output.stdout).contains("does not report the planted failure"));
+    fs::write(&path, format!("{results}nonsense\n")).expect("written");
+    let last = results.lines().count() + 1;
+    assert!(refused(folder.path(), &["merge", "c/results.jsonl"]).contains(&format!("line {last}: ")));
+}
+
+#[test]
+fn the_planted_failure_fails_and_is_in_no_list() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = detcd_sim(folder.path(), &["run", "must-fail", "--seeds", "0..3", "--json"]);
+    assert_eq!(status(&output), 1, "{}", text(&output.stderr));
+    assert!(rows(&output).iter().all(|row| row.checker.as_deref() == Some("serializability")));
+    let list = detcd_sim(folder.path(), &["list"]);
+    assert!(!text(&list.stdout).contains("must-fail"));
+}
