@@ -16,6 +16,8 @@ pub struct Episode {
     pub start: u64,
     /// When it ends.
     pub end: u64,
+    /// Whether the scenario names its time; otherwise it may wait for a moment that hurts.
+    pub is_timed: bool,
     /// How strong; see the kind.
     pub strength: u64,
     /// About how long links that it cuts stay cut, and whole, in turn; 0 if they stay cut.
@@ -39,6 +41,7 @@ pub fn draw(weather: Weather, specs: &[FaultSpec], from: u64, until: u64) -> Vec
                 place: spec.place,
                 start,
                 end: end.min(until),
+                is_timed: spec.at_ms.is_some(),
                 strength: spec.strength.map_or(0, |span| span.pick(nth(draw, 1))),
                 flap_ns: spec.flap_ms.map_or(0, |span| span.pick(nth(draw, 3))) * MS,
                 draw: nth(draw, 2),

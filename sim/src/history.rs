@@ -42,7 +42,8 @@ pub enum HistoryEvent {
         /// How.
         outcome: Outcome,
     },
-    /// A client asked for a watcher. The stream is fresh: the watcher is its only one.
+    /// A client asked for a watcher. Other watchers may be on the same stream; a response about all of it is told as
+    /// received by each that is confirmed.
     WatchOpen {
         /// Names the watcher.
         watcher: WatcherId,

@@ -247,25 +247,29 @@ fn swarm_clock(weather: Weather) -> ClockSpec {
     ClockSpec { skew_ppm: if wild { Span::new(1_000, 100_000) } else { Span::new(0, 500) } }
 }
 
-/// Most bugs hide behind big defaults: each knob is small in about half of all runs.
+/// Most bugs hide behind big defaults: each knob is small in about half of all runs, and tiny in half of those.
 fn swarm_knobs(weather: Weather) -> KnobSpec {
     let draw = weather.draw(Domain::Plan, &[23]);
     let heartbeat_ms = 20 + below(nth(draw, 0), 100);
-    let small = |n: u64, span: Span| permille(nth(draw, n), 500).then_some(span);
+    let small = |n: u64, tiny: Span, small: Span| match below(nth(draw, n), 4) {
+        0 => Some(tiny),
+        1 => Some(small),
+        _ => None,
+    };
     KnobSpec {
         heartbeat_interval_ms: Some(Span::fixed(heartbeat_ms)),
         election_timeout_ms: Some(Span::fixed(heartbeat_ms * (5 + below(nth(draw, 1), 6)))),
-        wal_segment_bytes: small(2, Span::new(1_024, 64 << 10)),
+        wal_segment_bytes: small(2, Span::new(1_024, 8 << 10), Span::new(1_024, 64 << 10)),
         wal_writes_in_flight_max: Some(Span::new(1, 4)),
-        wal_write_bytes_max: small(3, Span::new(256, 64 << 10)),
-        checkpoint_entries: small(4, Span::new(3, 400)),
+        wal_write_bytes_max: small(3, Span::new(256, 2 << 10), Span::new(256, 64 << 10)),
+        checkpoint_entries: small(4, Span::new(3, 50), Span::new(3, 400)),
         checkpoint_growth_percent: Some(Span::new(0, 100)),
-        checkpoint_chunk_bytes: small(5, Span::new(128, 16 << 10)),
-        catchup_entries: small(6, Span::new(0, 100)),
-        append_bytes_max: small(7, Span::new(64, 16 << 10)),
-        appends_in_flight_max: small(8, Span::new(1, 8)),
-        watch_batch_bytes: small(9, Span::new(16, 2 << 10)),
-        watch_progress_interval_ms: small(10, Span::new(100, 5_000)),
+        checkpoint_chunk_bytes: small(5, Span::new(128, 1 << 10), Span::new(128, 16 << 10)),
+        catchup_entries: small(6, Span::new(0, 20), Span::new(0, 100)),
+        append_bytes_max: small(7, Span::new(64, 1 << 10), Span::new(64, 16 << 10)),
+        appends_in_flight_max: small(8, Span::new(1, 2), Span::new(1, 8)),
+        watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),
+        watch_progress_interval_ms: small(10, Span::new(100, 500), Span::new(100, 5_000)),
     }
 }
 

@@ -9,7 +9,7 @@ use detcd_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, Tar
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::Revision;
 
-use super::{OpKind, PlannedOp, Workload, below_i64};
+use super::{OpKind, PlannedOp, Workload, below_i64, lease_id};
 use crate::weather::{below, nth, permille};
 
 /// How many keys there are that few operations touch.
@@ -43,7 +43,7 @@ impl Seen {
 pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
     let key = || key(nth(op.draw, 0), load);
     match op.kind {
-        OpKind::Put => Request::Put(put(op, load, 0)),
+        OpKind::Put => Request::Put(keeping(put(op, load, 0), nth(op.draw, 8))),
         OpKind::Get => Request::Range(get(key(), op.draw)),
         OpKind::Range => Request::Range(range(op.draw, load)),
         OpKind::History => Request::Range(history(op.draw, load, seen)),
@@ -132,12 +132,16 @@ fn span(draw: u64, load: &Workload) -> (Bytes, Bytes) {
     }
 }
 
+/// Out of 1,000 values, how many are longer than a sector, so that a crash can tear their records.
+const LONG_PERMILLE: u64 = 40;
+
 /// A value that no other write of the run has: number of the operation, place in it, padding.
 fn value(id: u64, place: u64, bytes: u64) -> Bytes {
-    let mut text = format!("{id}.{place}");
-    while (text.len() as u64) < bytes {
-        text.push('.');
-    }
+    let draw = nth(id, place);
+    let bytes = if permille(draw, LONG_PERMILLE) { bytes + 500 + below(nth(draw, 0), 4_000) } else { bytes };
+    let mut text = format!("{id}.{place}").into_bytes();
+    let bytes = usize::try_from(bytes).expect("a value fits into memory");
+    text.resize(bytes.max(text.len()), b'.');
     Bytes::from(text)
 }
 
@@ -147,6 +151,15 @@ fn put(op: &PlannedOp, load: &Workload, place: u64) -> pb::PutRequest {
         value: value(op.id, place, load.value_bytes),
         prev_kv: permille(nth(op.draw, 16 * place + 1), 200),
         ..Default::default()
+    }
+}
+
+/// Now and then a put that keeps the value or the lease that the key has, if there is one.
+fn keeping(put: pb::PutRequest, draw: u64) -> pb::PutRequest {
+    match below(draw, 40) {
+        0 => pb::PutRequest { value: Bytes::new(), ignore_value: true, ..put },
+        1 => pb::PutRequest { ignore_lease: true, ..put },
+        _ => put,
     }
 }
 
@@ -161,17 +174,30 @@ fn delete(key: Bytes, draw: u64) -> pb::DeleteRangeRequest {
 fn range(draw: u64, load: &Workload) -> pb::RangeRequest {
     let (key, range_end) = span(nth(draw, 4), load);
     let limit = if permille(nth(draw, 5), 300) { 1 + below_i64(nth(draw, 6), 4) } else { 0 };
-    pb::RangeRequest { key, range_end, limit, count_only: permille(nth(draw, 7), 100), ..Default::default() }
+    let asked = pb::RangeRequest { key, range_end, limit, ..Default::default() };
+    match below(nth(draw, 7), 20) {
+        0 | 1 => pb::RangeRequest { count_only: true, ..asked },
+        2 => pb::RangeRequest { keys_only: true, ..asked },
+        3 | 4 => sorted(asked, nth(draw, 11)),
+        _ => asked,
+    }
+}
+
+/// A range in another order than that of its keys.
+fn sorted(asked: pb::RangeRequest, draw: u64) -> pb::RangeRequest {
+    let small = |n: u64, bound: u64| i32::try_from(below(nth(draw, n), bound)).expect("a small bound");
+    pb::RangeRequest { sort_order: small(0, 3), sort_target: small(1, 5), ..asked }
 }
 
 /// A read at an older revision; now and then at one that does not exist yet.
 fn history(draw: u64, load: &Workload, seen: &Seen) -> pb::RangeRequest {
     let base = if permille(nth(draw, 8), 500) { get(key(nth(draw, 0), load), draw) } else { range(draw, load) };
-    let revision = match below(nth(draw, 9), 40) {
-        0 => seen.revision + 1_000,
-        _ => seen.older(nth(draw, 10), 50),
-    };
-    pb::RangeRequest { revision, ..base }
+    pb::RangeRequest { revision: past(nth(draw, 9), seen), ..base }
+}
+
+/// An older revision; now and then one that does not exist yet.
+fn past(draw: u64, seen: &Seen) -> Revision {
+    if below(nth(draw, 0), 40) == 0 { seen.revision + 1_000 } else { seen.older(nth(draw, 1), 50) }
 }
 
 fn compact(draw: u64, seen: &Seen) -> pb::CompactionRequest {
@@ -187,6 +213,26 @@ fn compare_mod(key: Bytes, revision: Revision) -> pb::Compare {
         range_end: Bytes::new(),
         target_union: Some(TargetUnion::ModRevision(revision)),
     }
+}
+
+/// A condition of any kind, on one key or on some.
+fn compare(draw: u64, load: &Workload, seen: &Seen) -> pb::Compare {
+    let key = key(nth(draw, 0), load);
+    let last = seen.modified.get(&key).copied().unwrap_or(0);
+    if permille(nth(draw, 1), 600) {
+        return compare_mod(key, last);
+    }
+    let result = i32::try_from(below(nth(draw, 2), 4)).expect("a small bound");
+    let small = below_i64(nth(draw, 3), 3);
+    let (target, operand) = match below(nth(draw, 4), 5) {
+        0 => (CompareTarget::Version, TargetUnion::Version(small)),
+        1 => (CompareTarget::Create, TargetUnion::CreateRevision(if small == 0 { 0 } else { last })),
+        2 => (CompareTarget::Value, TargetUnion::Value(value(below(draw, 1 << 20), 0, 0))),
+        3 => (CompareTarget::Lease, TargetUnion::Lease(0)),
+        _ => (CompareTarget::Mod, TargetUnion::ModRevision(seen.older(draw, 50))),
+    };
+    let (key, range_end) = if permille(nth(draw, 5), 300) { span(nth(draw, 6), load) } else { (key, Bytes::new()) };
+    pb::Compare { result, target: target as i32, key, range_end, target_union: Some(operand) }
 }
 
 fn op_of(op: Op) -> pb::RequestOp {
@@ -205,7 +251,8 @@ fn compare_and_swap(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequ
     }
 }
 
-/// Writes two or three hot keys, each once, and reads in between; some only under a condition.
+/// Writes two or three hot keys, each once, and reads in between; some only under conditions. Now and then there is
+/// something among it that may not be.
 fn multi_txn(op: &PlannedOp, load: &Workload, seen: &Seen, place: u64) -> pb::TxnRequest {
     let draw = nth(op.draw, 40 + place);
     let mut success = Vec::new();
@@ -224,14 +271,37 @@ fn multi_txn(op: &PlannedOp, load: &Workload, seen: &Seen, place: u64) -> pb::Tx
             success.push(op_of(Op::RequestRange(range(nth(draw, 40 + n), load))));
         }
     }
-    let mut compare = Vec::new();
-    if permille(nth(draw, 2), 500) {
-        let key = key(nth(draw, 3), load);
-        let last = seen.modified.get(&key).copied().unwrap_or(0);
-        compare.push(compare_mod(key, last));
+    if permille(nth(draw, 5), 120) {
+        let at = usize::try_from(below(nth(draw, 6), success.len() as u64 + 1)).expect("a small bound");
+        let odd_value = value(op.id, 8 * place + 7, load.value_bytes);
+        let odd = odd_op(Bytes::from(format!("k{first}")), odd_value, nth(draw, 7), load, seen);
+        success.insert(at, op_of(odd));
     }
+    let conditions = below(nth(draw, 2), 4).saturating_sub(1);
+    let compare = (0..conditions).map(|n| compare(nth(draw, 60 + n), load, seen)).collect();
     let failure = vec![op_of(Op::RequestRange(range(nth(draw, 4), load)))];
     pb::TxnRequest { compare, success, failure }
+}
+
+/// An operation that may make its whole transaction impossible: only the state tells, or it writes what another one
+/// writes, too.
+fn odd_op(written: Bytes, value: Bytes, draw: u64, load: &Workload, seen: &Seen) -> Op {
+    let any = key(nth(draw, 1), load);
+    let put = |key: Bytes| pb::PutRequest { key, value: value.clone(), ..Default::default() };
+    match below(nth(draw, 0), 6) {
+        0 => Op::RequestRange(pb::RangeRequest { revision: past(nth(draw, 2), seen), ..range(draw, load) }),
+        1 => Op::RequestPut(pb::PutRequest { lease: lease_id(nth(draw, 2)), ..put(any) }),
+        2 => Op::RequestPut(pb::PutRequest { value: Bytes::new(), ignore_value: true, ..put(any) }),
+        3 => Op::RequestPut(put(written)),
+        4 => {
+            let range_end = Bytes::from_static(b"\0");
+            Op::RequestDeleteRange(pb::DeleteRangeRequest { key: written, range_end, prev_kv: false })
+        }
+        _ => {
+            let nested = pb::TxnRequest { success: vec![op_of(Op::RequestPut(put(written)))], ..Default::default() };
+            Op::RequestTxn(nested)
+        }
+    }
 }
 
 /// A transaction whose one branch has another in it.

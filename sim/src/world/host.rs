@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use detcd_core::types::{CallId, NodeId, StreamId};
 use detcd_core::{Node, NodeStatus, Phase};
 
+use super::ambush::Ambush;
 use super::queue::{Departure, Event};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -44,6 +45,8 @@ pub(super) struct Host {
     pub disk_slowness: u64,
     pub disk_slow_until: u64,
     pub disk_stalled_until: u64,
+    /// A crash that waits for it to do something.
+    pub ambush: Option<Ambush>,
     /// It was asked to stop cleanly.
     pub stopping: bool,
     /// In this life it was told that an operation on its disk failed.
@@ -77,6 +80,7 @@ impl Host {
             disk_slowness: 1,
             disk_slow_until: 0,
             disk_stalled_until: 0,
+            ambush: None,
             stopping: false,
             has_disk_failed: false,
         }
@@ -96,6 +100,7 @@ impl Host {
         self.calls.clear();
         self.streams.clear();
         self.deferred.clear();
+        self.ambush = None;
         self.stopping = false;
         self.has_disk_failed = false;
     }

@@ -1,5 +1,6 @@
 //! One simulated world: pops the earliest event, lets it happen, and tells the observers.
 
+mod ambush;
 mod calls;
 mod client;
 mod converge;
@@ -10,6 +11,7 @@ mod nemesis;
 mod partition;
 mod queue;
 mod record;
+mod session;
 mod stepping;
 mod watchers;
 
@@ -27,13 +29,14 @@ use crate::report::{MessageFate, MessageKey, RunReport, Verdict};
 use crate::run::RunOptions;
 use crate::scenario::{Expect, FaultKind, Scenario};
 use crate::weather::Weather;
+use ambush::Lurking;
 use client::Client;
 use converge::Convergence;
 use host::Host;
 use nemesis::Struck;
 use queue::{Event, Queue};
 use record::{Record, Sink};
-use watchers::Session;
+use session::Session;
 
 /// A run that needs more events than this will not end.
 const EVENTS_MAX: u64 = 50_000_000;
@@ -52,6 +55,8 @@ pub(crate) struct World<'a> {
     clients: Vec<Client>,
     sessions: Vec<Session>,
     struck: Vec<Option<Struck>>,
+    /// The faults that wait, or have waited, for their moment.
+    lurking: BTreeMap<usize, Lurking>,
     /// What all present loss and delay faults add up to.
     loss_permille: u64,
     delay_ms: u64,
@@ -91,6 +96,7 @@ impl<'a> World<'a> {
             clients: Client::all(&plan),
             sessions: Vec::new(),
             struck: (0..plan.faults.len()).map(|_| None).collect(),
+            lurking: BTreeMap::new(),
             loss_permille: 0,
             delay_ms: 0,
             convergence: Convergence::default(),

@@ -1,6 +1,7 @@
 //! Faults strike, and end.
 
 use super::World;
+use super::ambush::Lurking;
 use super::members::Death;
 use super::partition::Partition;
 use super::queue::Event;
@@ -34,13 +35,23 @@ pub(super) enum Struck {
 impl World<'_> {
     pub(super) fn fault_starts(&mut self, index: usize) {
         let fault = self.plan.faults[index];
-        let Some(node) = self.find(fault.place, fault.draw) else { return };
+        let found = match self.lurking.get(&index) {
+            Some(Lurking::Over) => None,
+            Some(Lurking::For(node)) => Some(*node),
+            None => self.find(fault.place, fault.draw),
+        };
+        let Some(node) = found else { return };
         self.record.begin(self.now, 16, Some(node));
         self.record.number(fault.id);
         self.record.say(|| {
             let ms = (fault.end - fault.start) / MS;
             format!("FAULT {} (number {}) for {ms} ms, strength {}", fault.kind.name(), fault.id, fault.strength)
         });
+        if let Some(lurking) = self.lurking.get_mut(&index) {
+            *lurking = Lurking::Over;
+        } else if self.lies_in_wait(node, index) {
+            return;
+        }
         if fault.kind == FaultKind::ClockStep {
             self.step_clock(node, fault.strength * MS);
         } else {
@@ -49,7 +60,7 @@ impl World<'_> {
                 return;
             };
             self.struck[index] = Some(struck);
-            self.queue.push(fault.end, Event::FaultEnd { index });
+            self.queue.push(self.end_of(&fault), Event::FaultEnd { index });
         }
         *self.faults.entry(fault.kind.name()).or_default() += 1;
     }

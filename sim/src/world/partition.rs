@@ -109,7 +109,7 @@ mod tests {
     use crate::scenario::Place;
 
     fn fault(kind: FaultKind, draw: u64) -> Episode {
-        Episode { id: 0, kind, place: Place::Any, start: 0, end: 1, strength: 0, flap_ns: 0, draw }
+        Episode { id: 0, kind, place: Place::Any, start: 0, end: 1, is_timed: false, strength: 0, flap_ns: 0, draw }
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(super) enum WatchTimer {
     Unanswered,
     /// The stream broke some time ago; now the client notices.
     Broken,
+    /// To ask for another watcher on the same stream.
+    Another,
     /// To ask for the progress.
     AskProgress,
     /// The client has seen enough.

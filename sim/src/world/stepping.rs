@@ -171,6 +171,9 @@ impl World<'_> {
             DiskAction::Sync { .. } | DiskAction::SyncDir { .. } => 1,
             _ => 0,
         };
+        if self.hosts[node].ambush.is_some() {
+            self.spring_ambush(node, &action);
+        }
         let host = &mut self.hosts[node];
         let done = host.disk.issue(action, host.no_space == 0);
         let ms = self.now / 1_000_000;

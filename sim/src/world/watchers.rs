@@ -1,138 +1,59 @@
-//! Clients that watch: a stream to one member; when it breaks, another one elsewhere from where the last one ended.
+//! Clients that watch: a stream to one member, and one or some watchers on it; when it breaks, another one elsewhere,
+//! from where the last one ended.
 
 use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
-use detcd_core::proto::etcdserverpb::{WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse};
-use detcd_core::types::{Revision, StreamId};
+use detcd_core::proto::etcdserverpb::{WatchProgressRequest, WatchRequest, WatchResponse};
+use detcd_core::types::StreamId;
 use detcd_core::{Input, StreamOp};
 use prost::Message;
 
 use super::World;
 use super::queue::{Departure, Event, StreamIn, WatchTimer};
+use super::session::{CREDIT_BYTES, Session, Watch};
 use crate::history::{ClientId, HistoryEvent, WatcherId};
 use crate::observe::NodeIndex;
-use crate::weather::{Domain, below, nth, permille};
+use crate::weather::{Domain, below, nth};
 use crate::workload;
 
 const MS: u64 = 1_000_000;
 /// Watching clients are numbered from here on.
 const FIRST_WATCHING_CLIENT: u32 = 1_000_000;
-/// How much an eager reader takes at once.
-const CREDIT_BYTES: u64 = 1 << 20;
-/// A session opens at most so many streams.
-const STREAMS_MAX: u64 = 1 << 10;
-
-/// One client that watches.
-#[derive(Debug)]
-pub(super) struct Session {
-    client: u32,
-    op: u64,
-    draw: u64,
-    /// When it has seen enough.
-    until: u64,
-    pub node: NodeIndex,
-    request: WatchCreateRequest,
-    /// Where to go on: 0 for wherever the store is.
-    next: Revision,
-    /// Counts its streams; what comes for an older one is ignored.
-    pub generation: u64,
-    /// Its watcher, while it has one.
-    pub watcher: Option<WatcherId>,
-    /// The stream's name at its member, once it is there, and the member's life.
-    stream: Option<(StreamId, u32)>,
-    was_created: bool,
-    /// Nothing arrives any more, and the client has not noticed yet.
-    is_broken: bool,
-    is_over: bool,
-    /// Pushes arrive in order.
-    last_arrival: u64,
-}
-
-impl Session {
-    /// The watcher, for histories.
-    fn watcher_id(&self) -> WatcherId {
-        WatcherId(self.op * STREAMS_MAX + self.generation)
-    }
-
-    /// The operation that it is.
-    pub fn op(&self) -> u64 {
-        self.op
-    }
-
-    /// Whether it has a watcher that no member has confirmed, or none at all and wants one.
-    pub fn is_waiting(&self) -> bool {
-        !self.is_over && !self.was_created
-    }
-
-    /// Whether a reader of this stream lets its member wait, and for how long at most.
-    fn holds_credit_ns(&self) -> u64 {
-        match below(nth(self.draw, 1), 4) {
-            0 => 3_000 * MS,
-            1 => 100 * MS,
-            _ => 0,
-        }
-    }
-
-    /// How much the reader takes at first.
-    fn first_credit(&self, is_healed: bool) -> u64 {
-        match below(nth(self.draw, 2), 4) {
-            0 if !is_healed => 1 + below(nth(self.draw, 3), 300),
-            _ => CREDIT_BYTES,
-        }
-    }
-}
+/// How long a client waits for its watcher to be confirmed.
+const UNANSWERED_NS: u64 = 2_500 * MS;
 
 impl World<'_> {
     /// A planned watch begins.
     pub(super) fn open_session(&mut self, index: usize, until: u64) {
         let op = &self.plan.ops[index];
-        let seen = &self.clients[op.client as usize].seen;
-        let request = workload::watch_create(op.draw, &self.plan.workload, seen);
+        let (seen, load) = (&self.clients[op.client as usize].seen, &self.plan.workload);
+        // Most streams have one watcher only.
+        let watches = 1 + below(nth(op.draw, 40), 8).saturating_sub(5);
+        let request = |n| workload::watch_create(if n == 0 { op.draw } else { nth(op.draw, 40 + n) }, load, seen);
+        let watches = (0..watches).map(|n| Watch::new(request(n))).collect();
         let number = u32::try_from(op.id / 64).expect("a run has fewer operations");
         let nodes = self.hosts.len() as u64;
-        self.sessions.push(Session {
-            client: FIRST_WATCHING_CLIENT + number,
-            op: op.id,
-            draw: op.draw,
-            until,
-            node: usize::try_from(below(nth(op.draw, 7), nodes)).expect("few members"),
-            next: request.start_revision,
-            request,
-            generation: 0,
-            watcher: None,
-            stream: None,
-            was_created: false,
-            is_broken: false,
-            is_over: false,
-            last_arrival: 0,
-        });
+        let node = usize::try_from(below(nth(op.draw, 7), nodes)).expect("few members");
+        self.sessions.push(Session::new(FIRST_WATCHING_CLIENT + number, op.id, op.draw, until, node, watches));
         self.open_stream(self.sessions.len() - 1);
     }
 
-    /// The client opens a stream and asks for its watcher.
+    /// The client opens a stream and asks for its first watcher; for the others a little later.
     fn open_stream(&mut self, session: usize) {
         let now = self.now;
         let state = &mut self.sessions[session];
-        if state.is_over || state.generation + 1 == STREAMS_MAX || now >= state.until {
+        if state.is_used_up(now) || state.wanted() == 0 {
             state.is_over = true;
             return;
         }
         state.generation += 1;
-        let (generation, node) = (state.generation, state.node);
-        let create = WatchCreateRequest { start_revision: state.next, ..state.request.clone() };
-        let watcher = state.watcher_id();
-        state.watcher = Some(watcher);
-        (state.stream, state.was_created, state.is_broken) = (None, false, false);
+        (state.is_open, state.stream, state.is_broken) = (true, None, false);
         state.last_arrival = now;
-        let client = ClientId(state.client);
-        let (until, asks_progress) = (state.until, permille(nth(state.draw, 4), 300));
-        self.record.begin(now, 11, None);
-        self.record.number(watcher.0);
-        self.record.message(&create);
-        self.record.say(|| format!("watcher {} opens at m{}: {create:?}", watcher.0, node + 1));
-        self.history(&HistoryEvent::WatchOpen { watcher, client, request: create.clone() });
-        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-        self.say_to_member(session, StreamIn::Open(Box::new(request)));
-        self.plan_timer(session, WatchTimer::Unanswered, now + 2_500 * MS);
+        let (generation, until, asks_progress) = (state.generation, state.until, state.asks_progress());
+        let draw = nth(state.draw, 3_000 + generation);
+        self.ask_for_watcher(session, |request| StreamIn::Open(Box::new(request)));
+        for n in 0..self.sessions[session].wanted() {
+            self.plan_timer(session, WatchTimer::Another, now + 20 * MS + below(nth(draw, n as u64), 400 * MS));
+        }
         if until < u64::MAX && generation == 1 {
             // Seen enough is seen enough on every stream.
             self.queue.push(until, Event::Watch { session, generation: 0, timer: WatchTimer::Enough });
@@ -140,6 +61,22 @@ impl World<'_> {
         if asks_progress {
             self.plan_timer(session, WatchTimer::AskProgress, now + 400 * MS);
         }
+    }
+
+    /// The client asks for the next watcher that it wants.
+    fn ask_for_watcher(&mut self, session: usize, way: impl FnOnce(WatchRequest) -> StreamIn) {
+        let now = self.now;
+        let state = &mut self.sessions[session];
+        let Some((watcher, create)) = state.ask(now) else { return };
+        let (client, node) = (ClientId(state.client), state.node);
+        self.record.begin(now, 11, None);
+        self.record.number(watcher.0);
+        self.record.message(&create);
+        self.record.say(|| format!("watcher {} opens at m{}: {create:?}", watcher.0, node + 1));
+        self.history(&HistoryEvent::WatchOpen { watcher, client, request: create.clone() });
+        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        self.say_to_member(session, way(request));
+        self.plan_timer(session, WatchTimer::Unanswered, now + UNANSWERED_NS);
     }
 
     fn plan_timer(&mut self, session: usize, timer: WatchTimer, at: u64) {
@@ -152,8 +89,9 @@ impl World<'_> {
         let state = &self.sessions[session];
         let (generation, node, client) = (state.generation, state.node, state.client);
         if self.hosts[node].client_cuts == 0 && !state.is_broken {
-            let delay_ns = self.watch_delay_ns(client, node, 0);
-            self.queue.push(self.now + delay_ns, Event::StreamIn { session, generation, node, what });
+            let at = (self.now + self.watch_delay_ns(client, node, 0)).max(state.last_sent + 1);
+            self.sessions[session].last_sent = at;
+            self.queue.push(at, Event::StreamIn { session, generation, node, what });
         }
     }
 
@@ -249,7 +187,7 @@ impl World<'_> {
     /// Responses arrive at a watching client.
     pub(super) fn stream_out(&mut self, session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse>) {
         let state = &self.sessions[session];
-        let gone = state.generation != generation || state.is_broken || state.watcher.is_none();
+        let gone = state.generation != generation || state.is_broken || !state.is_open;
         if gone {
             return;
         }
@@ -262,12 +200,12 @@ impl World<'_> {
         let mut bytes = 0;
         for response in batch {
             bytes += response.encoded_len() as u64;
-            if self.sessions[session].watcher.is_some() && self.sessions[session].generation == generation {
+            if self.sessions[session].is_open && self.sessions[session].generation == generation {
                 self.receive(session, response);
             }
         }
         let state = &self.sessions[session];
-        if state.generation == generation && state.watcher.is_some() {
+        if state.generation == generation && state.is_open {
             let is_healed = self.now >= self.plan.heal_at;
             let holds_ns = if is_healed { 0 } else { below(nth(state.draw, self.now), state.holds_credit_ns()) };
             let delay_ns = holds_ns + self.watch_delay_ns(state.client, from.node, 3);
@@ -279,47 +217,60 @@ impl World<'_> {
 
     fn receive(&mut self, session: usize, response: WatchResponse) {
         let now = self.now;
-        let state = &mut self.sessions[session];
-        let watcher = state.watcher.expect("somebody receives");
-        self.record.begin(now, 14, None);
-        self.record.number(watcher.0);
-        self.record.message(&response);
-        self.record.say(|| {
-            let revisions: Vec<i64> = response.events.iter().flat_map(|e| &e.kv).map(|kv| kv.mod_revision).collect();
-            let (created, canceled) = (response.created, response.canceled);
-            format!("watcher {} gets revisions {revisions:?} created {created} canceled {canceled}", watcher.0)
-        });
-        let newest = response.events.iter().flat_map(|event| &event.kv).map(|kv| kv.mod_revision).max();
-        let revision = response.header.as_ref().map_or(0, |header| header.revision);
-        if let Some(newest) = newest {
-            state.next = newest + 1;
-        } else if !response.created && !response.canceled && revision > 0 {
-            state.next = state.next.max(revision + 1);
-        }
-        state.was_created |= response.created;
-        let (canceled, compacted) = (response.canceled, response.compact_revision);
-        self.history(&HistoryEvent::WatchReceive { watcher, response });
-        if canceled {
-            let state = &mut self.sessions[session];
-            state.is_over = compacted == 0;
-            state.next = compacted;
-            self.end_watcher(session, 50 * MS);
+        for place in self.sessions[session].meant(&response) {
+            let watch = &mut self.sessions[session].watches[place];
+            let watcher = watch.watcher.expect("somebody receives");
+            self.record.begin(now, 14, None);
+            self.record.number(watcher.0);
+            self.record.message(&response);
+            self.record.say(|| {
+                let kvs = response.events.iter().flat_map(|event| &event.kv);
+                let revisions: Vec<i64> = kvs.map(|kv| kv.mod_revision).collect();
+                let (created, canceled) = (response.created, response.canceled);
+                format!("watcher {} gets revisions {revisions:?} created {created} canceled {canceled}", watcher.0)
+            });
+            watch.learn(&response);
+            self.history(&HistoryEvent::WatchReceive { watcher, response: response.clone() });
+            if response.canceled {
+                self.canceled(session, place);
+            }
         }
     }
 
-    /// The watcher is over for its client, who opens another one elsewhere if it has not seen enough.
-    fn end_watcher(&mut self, session: usize, pause_ns: u64) {
-        let state = &mut self.sessions[session];
-        let Some(watcher) = state.watcher.take() else { return };
-        let (node, client) = (state.node, state.client);
-        let stream = state.stream.take();
-        let nodes = self.hosts.len();
-        state.node = (node + 1) % nodes;
-        let reopens = !state.is_over;
+    /// A watcher was canceled. If others are on the stream, the client stays with it; else it turns elsewhere.
+    fn canceled(&mut self, session: usize, place: usize) {
+        let others = self.sessions[session].watches.iter().filter(|watch| watch.watcher.is_some()).count() - 1;
+        if others == 0 {
+            return self.end_stream_here(session, 50 * MS);
+        }
+        let watcher = self.sessions[session].watches[place].watcher.take().expect("it was canceled");
+        self.tell_end(watcher);
+        self.plan_timer(session, WatchTimer::Another, self.now + 50 * MS);
+    }
+
+    fn tell_end(&mut self, watcher: WatcherId) {
         self.record.begin(self.now, 15, None);
         self.record.number(watcher.0);
         self.record.say(|| format!("watcher {} ends", watcher.0));
         self.history(&HistoryEvent::WatchEnd { watcher });
+    }
+
+    /// The stream is over for its client, who opens another one elsewhere if it has not seen enough.
+    fn end_stream_here(&mut self, session: usize, pause_ns: u64) {
+        let state = &mut self.sessions[session];
+        if !state.is_open {
+            return;
+        }
+        let watchers = state.end_stream();
+        let (node, client) = (state.node, state.client);
+        let stream = state.stream.take();
+        let nodes = self.hosts.len();
+        state.node = (node + 1) % nodes;
+        state.is_over |= state.wanted() == 0;
+        let reopens = !state.is_over;
+        for watcher in watchers {
+            self.tell_end(watcher);
+        }
         let generation = self.sessions[session].generation;
         if let Some((stream, boot)) = stream {
             // Where the client cannot be heard, the member notices by itself.
@@ -336,7 +287,7 @@ impl World<'_> {
     /// A stream breaks; its client notices at once or after a while.
     pub(super) fn break_stream(&mut self, session: usize, generation: u64, notices: bool) {
         let state = &mut self.sessions[session];
-        if state.generation != generation || state.watcher.is_none() || (state.is_broken && !notices) {
+        if state.generation != generation || !state.is_open || (state.is_broken && !notices) {
             return;
         }
         state.is_broken = true;
@@ -365,7 +316,7 @@ impl World<'_> {
     pub(super) fn watch_timer(&mut self, session: usize, generation: u64, timer: WatchTimer) {
         if timer == WatchTimer::Enough {
             self.sessions[session].is_over = true;
-            self.end_watcher(session, 0);
+            self.end_stream_here(session, 0);
             return;
         }
         let state = &self.sessions[session];
@@ -374,10 +325,15 @@ impl World<'_> {
         }
         let draw = nth(state.draw, 2_000 + generation);
         match timer {
-            WatchTimer::Reopen if state.watcher.is_none() => self.open_stream(session),
-            WatchTimer::Unanswered if !state.was_created => self.end_watcher(session, below(draw, 100 * MS)),
-            WatchTimer::Broken => self.end_watcher(session, 10 * MS + below(draw, 200 * MS)),
-            WatchTimer::AskProgress if state.watcher.is_some() => {
+            WatchTimer::Reopen if !state.is_open => self.open_stream(session),
+            WatchTimer::Another if state.is_open && !state.is_broken => {
+                self.ask_for_watcher(session, |request| StreamIn::Request(Box::new(request)));
+            }
+            WatchTimer::Unanswered if state.is_unanswered(self.now, UNANSWERED_NS) => {
+                self.end_stream_here(session, below(draw, 100 * MS));
+            }
+            WatchTimer::Broken => self.end_stream_here(session, 10 * MS + below(draw, 200 * MS)),
+            WatchTimer::AskProgress if state.is_open => {
                 let request =
                     WatchRequest { request_union: Some(RequestUnion::ProgressRequest(WatchProgressRequest {})) };
                 self.say_to_member(session, StreamIn::Request(Box::new(request)));
