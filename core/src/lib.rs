@@ -16,6 +16,7 @@ mod consensus;
 pub mod digest;
 pub mod disk_queue;
 pub mod effect;
+mod fields;
 pub mod input;
 pub mod log;
 mod node;

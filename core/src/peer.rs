@@ -1,16 +1,19 @@
 //! Frames between members: encoding, and the checks of everything that comes from the network.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
+use crate::fields::{self, BYTES, Head, NUMBER, Tag};
 use crate::proto::detcdpeer as pb;
 use crate::types::{ClusterId, NodeId};
 
 pub use crate::proto::detcdpeer::frame::Body;
 
-/// The number of the field that holds a raft message.
-const RAFT_TAG: u32 = 4;
+/// The numbers of a frame's fields, of those that a raft message comes in.
+const CLUSTER_TAG: Tag = 1;
+const FROM_TAG: Tag = 2;
+const TO_TAG: Tag = 3;
+const RAFT_TAG: Tag = 4;
 
 /// Encodes one frame.
 pub fn encode(cluster: ClusterId, from: NodeId, to: NodeId, body: Body) -> Bytes {
@@ -18,24 +21,36 @@ pub fn encode(cluster: ClusterId, from: NodeId, to: NodeId, body: Body) -> Bytes
     Bytes::from(frame.encode_to_vec())
 }
 
-/// Encodes one frame around a raft message of `len` bytes, which `put` appends: the same as [`encode`] gives, without
-/// the message being written twice.
-pub(crate) fn encode_raft(
-    cluster: ClusterId,
-    from: NodeId,
-    to: NodeId,
-    len: usize,
-    put: impl FnOnce(&mut Vec<u8>),
-) -> Bytes {
-    let head = pb::Frame { cluster_id: cluster.0, from: from.0, to: to.0, body: None };
-    let mut frame = Vec::with_capacity(head.encoded_len() + 1 + encoded_len_varint(len as u64) + len);
-    head.encode(&mut frame).expect("a vector has room");
-    encode_key(RAFT_TAG, WireType::LengthDelimited, &mut frame);
-    encode_varint(len as u64, &mut frame);
-    let start = frame.len();
-    put(&mut frame);
-    assert_eq!(frame.len() - start, len, "the message is as long as it was said to be");
+/// Encodes one frame around a raft message: what [`encode`] gives, faster.
+pub(crate) fn encode_raft(cluster: ClusterId, from: NodeId, to: NodeId, message: &[u8]) -> Bytes {
+    let mut head = Head::<{ 5 * 11 }>::new();
+    head.number(CLUSTER_TAG, cluster.0);
+    head.number(FROM_TAG, from.0);
+    head.number(TO_TAG, to.0);
+    head.length(RAFT_TAG, message.len());
+    let head = head.bytes();
+    let mut frame = Vec::with_capacity(head.len() + message.len());
+    frame.extend_from_slice(head);
+    frame.extend_from_slice(message);
     Bytes::from(frame)
+}
+
+/// Reads a frame around a raft message up to the message itself, if it is encoded as [`encode_raft`] does it; also gives
+/// where the message begins.
+fn decode_raft_head(frame: &[u8]) -> Option<(pb::Frame, usize)> {
+    let mut head = pb::Frame::default();
+    let mut rest = frame;
+    loop {
+        match fields::key(&mut rest).ok()? {
+            (CLUSTER_TAG, NUMBER) => head.cluster_id = fields::varint(&mut rest).ok()?,
+            (FROM_TAG, NUMBER) => head.from = fields::varint(&mut rest).ok()?,
+            (TO_TAG, NUMBER) => head.to = fields::varint(&mut rest).ok()?,
+            (RAFT_TAG, BYTES) => break,
+            _ => return None,
+        }
+    }
+    let message = fields::delimited(&mut rest).ok()?;
+    rest.is_empty().then_some((head, frame.len() - message.len()))
 }
 
 /// The name of a body's kind; a raft message has a name of its own.
@@ -60,8 +75,14 @@ pub fn kind(body: &Body) -> &'static str {
 ///
 /// # Errors
 /// What is wrong with it; such a frame is dropped.
-pub fn decode(cluster: ClusterId, from: NodeId, to: NodeId, frame: Bytes) -> Result<Body, &'static str> {
-    let frame = pb::Frame::decode(frame).map_err(|_| "not a frame")?;
+pub fn decode(cluster: ClusterId, from: NodeId, to: NodeId, mut frame: Bytes) -> Result<Body, &'static str> {
+    let frame = match decode_raft_head(&frame) {
+        Some((head, start)) => {
+            frame.advance(start);
+            pb::Frame { body: Some(Body::Raft(frame)), ..head }
+        }
+        None => pb::Frame::decode(frame).map_err(|_| "not a frame")?,
+    };
     if frame.cluster_id != cluster.0 {
         return Err("a frame of another cluster");
     }
@@ -81,7 +102,7 @@ mod tests {
             let message = vec![7; len];
             let (cluster, from, to) = (ClusterId(u64::MAX), NodeId(1), NodeId(300));
             let whole = encode(cluster, from, to, Body::Raft(Bytes::from(message.clone())));
-            let in_place = encode_raft(cluster, from, to, len, |frame| frame.extend_from_slice(&message));
+            let in_place = encode_raft(cluster, from, to, &message);
             assert_eq!(whole, in_place);
             assert_eq!(decode(cluster, from, to, in_place), Ok(Body::Raft(Bytes::from(message))));
         }

@@ -1,8 +1,8 @@
 //! What a raft message would put on the disk.
 
-use raft::eraftpb::{self, MessageType};
+use raft::eraftpb::MessageType;
 
-use super::convert;
+use super::wire;
 use crate::log::Entry;
 
 /// What a raft message carries that needs room on the disk.
@@ -18,12 +18,12 @@ pub(crate) enum Carried {
 
 /// Looks into a message that was not taken yet.
 pub(crate) fn carried(message: &[u8]) -> Carried {
-    let Ok(mut message) = <eraftpb::Message as prost_raft::Message>::decode(message) else { return Carried::Nothing };
-    if message.msg_type == MessageType::MsgSnapshot as i32 {
+    let Ok(received) = wire::decode(message) else { return Carried::Nothing };
+    if received.message.msg_type == MessageType::MsgSnapshot as i32 {
         Carried::Snapshot
-    } else if message.entries.is_empty() {
+    } else if received.message.entries.is_empty() {
         Carried::Nothing
     } else {
-        Carried::Entries(message.take_entries().into_iter().map(convert::entry_from_raft).collect())
+        Carried::Entries(received.into_entries())
     }
 }

@@ -6,6 +6,7 @@ use prost::Message as _;
 use prost_raft::Message as _;
 use raft::eraftpb;
 
+use super::wire;
 use crate::digest::Digest;
 use crate::log::{ConfState, Entry, EntryKind, HardState, SnapshotMeta};
 use crate::proto::raftpb;
@@ -16,8 +17,9 @@ const ETCD_ADD_LEARNER: i32 = 3;
 /// etcd's number for "change a member's addresses"; raft-rs has no such change.
 const ETCD_UPDATE: i32 = 2;
 
-/// An entry as the rest of the core knows it. Takes the payload over without copying it.
+/// An entry as the rest of the core knows it; not for one whose data stands elsewhere.
 pub(super) fn entry_from_raft(entry: eraftpb::Entry) -> Entry {
+    assert!(!wire::is_elsewhere(&entry), "its data stands elsewhere");
     let kind = match entry.entry_type {
         1 => EntryKind::ConfChange,
         2 => EntryKind::ConfChangeV2,
@@ -30,10 +32,11 @@ pub(super) fn entry_from_raft(entry: eraftpb::Entry) -> Entry {
     Entry { term: Term(entry.term), index: LogIndex(entry.index), kind, data }
 }
 
-/// An entry as raft-rs knows it.
+/// An entry as raft-rs knows it: without its data, if that is not a conf change.
 pub(super) fn entry_to_raft(entry: &Entry) -> eraftpb::Entry {
     let (entry_type, data) = match entry.kind {
-        EntryKind::Normal => (0, entry.data.to_vec()),
+        EntryKind::Normal if entry.data.is_empty() => (0, Vec::new()),
+        EntryKind::Normal => return wire::elsewhere(entry.term, entry.index),
         EntryKind::ConfChange => (1, conf_change_from_etcd(&entry.data)),
         EntryKind::ConfChangeV2 => (2, entry.data.to_vec()),
     };

@@ -1,20 +1,26 @@
-//! raft-rs's view of the log: the entries since some point, in memory. Older ones are gone, and a follower that needs
-//! them gets a snapshot.
+//! The log in memory: the entries since some point. Older ones are gone, and a follower that needs them gets a snapshot.
+//! raft-rs reads it as its storage, and sees everything of an entry but its data (see [`wire`]).
 
 use std::collections::VecDeque;
 
+use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{self, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::convert;
-use crate::log::{HardState, SnapshotMeta};
+use super::wire::Payload;
+use super::{convert, wire};
+use crate::log::{Entry, EntryKind, HardState, SnapshotMeta};
 use crate::types::{LogIndex, Term};
 
 /// The log that raft-rs reads. Entries stand here as soon as they are handed to the disk, durable or not.
 pub(super) struct LogCache {
     /// The entry before the first one here.
     base: (LogIndex, Term),
-    entries: VecDeque<eraftpb::Entry>,
+    entries: VecDeque<Entry>,
+    /// Entries with data that raft-rs has taken and not yet handed on, with rising indexes.
+    fresh: VecDeque<Entry>,
+    /// What is left of the block of memory that the data of entries is written to.
+    block: BytesMut,
     bytes: u64,
     /// What a restart began with; raft-rs reads it once.
     hard_state: HardState,
@@ -26,14 +32,64 @@ impl LogCache {
     /// A log that begins after `base`, with the state applied up to `applied`.
     pub(super) fn new(base: (LogIndex, Term), applied: SnapshotMeta, hard_state: HardState) -> LogCache {
         assert!(base.0 <= applied.index, "the state stands before the log begins");
-        LogCache { base, entries: VecDeque::new(), bytes: 0, hard_state, snapshot: applied }
+        let (entries, fresh) = (VecDeque::new(), VecDeque::new());
+        LogCache { base, entries, fresh, block: BytesMut::new(), bytes: 0, hard_state, snapshot: applied }
+    }
+
+    /// Keeps an entry with data that raft-rs has just put into its log, until it hands it on.
+    pub(super) fn keep(&mut self, payload: Payload<'_>) {
+        let Payload { term, index, data } = payload;
+        let place = self.fresh.binary_search_by_key(&index, |kept| kept.index);
+        let is_kept = place.is_ok_and(|at| self.fresh[at].term == term);
+        if is_kept || self.entry(index, term).is_some() {
+            return;
+        }
+        while self.fresh.back().is_some_and(|last| last.index >= index) {
+            self.fresh.pop_back();
+        }
+        let data = self.own(data);
+        self.fresh.push_back(Entry { term, index, kind: EntryKind::Normal, data });
+    }
+
+    /// The data of an entry in memory of the log: the buffer that it came in may be larger, and entries that came one
+    /// after the other are forgotten one after the other.
+    fn own(&mut self, data: &[u8]) -> Bytes {
+        if data.len() > BLOCK_BYTES / 4 {
+            return Bytes::copy_from_slice(data);
+        }
+        if self.block.capacity() < data.len() {
+            self.block = BytesMut::with_capacity(BLOCK_BYTES);
+        }
+        self.block.extend_from_slice(data);
+        self.block.split().freeze()
+    }
+
+    /// Takes what raft-rs hands on, each entry with its data again.
+    ///
+    /// # Panics
+    /// The data of an entry was never kept.
+    pub(super) fn complete(&mut self, entries: Vec<eraftpb::Entry>) -> Vec<Entry> {
+        let complete = |entry: eraftpb::Entry| {
+            if !wire::is_elsewhere(&entry) {
+                return convert::entry_from_raft(entry);
+            }
+            let (index, term) = (LogIndex(entry.index), Term(entry.term));
+            while self.fresh.front().is_some_and(|kept| kept.index < index) {
+                self.fresh.pop_front();
+            }
+            let kept = self.fresh.pop_front().filter(|kept| kept.index == index && kept.term == term);
+            kept.expect("the data of every entry is kept until raft-rs hands the entry on")
+        };
+        let entries = entries.into_iter().map(complete).collect();
+        self.fresh.clear();
+        entries
     }
 
     /// Puts entries in, cutting off what they overwrite.
-    pub(super) fn append(&mut self, entries: &[eraftpb::Entry]) {
+    pub(super) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        assert!(first.index > self.base.0.0, "an entry from before the log's beginning");
-        let keep = first.index - self.base.0.0 - 1;
+        assert!(first.index > self.base.0, "an entry from before the log's beginning");
+        let keep = first.index.0 - self.base.0.0 - 1;
         assert!(keep <= self.entries.len() as u64, "a gap in the log");
         while self.entries.len() as u64 > keep {
             let cut = self.entries.pop_back().expect("counted");
@@ -64,12 +120,13 @@ impl LogCache {
     fn forget_oldest(&mut self) {
         let entry = self.entries.pop_front().expect("applied entries are in the log");
         self.bytes -= entry.data.len() as u64;
-        self.base = (LogIndex(entry.index), Term(entry.term));
+        self.base = (entry.index, entry.term);
     }
 
     /// Replaces everything by a snapshot.
     pub(super) fn install(&mut self, meta: SnapshotMeta) {
         self.entries.clear();
+        self.fresh.clear();
         self.bytes = 0;
         self.base = (meta.index, meta.term);
         self.snapshot = meta;
@@ -106,8 +163,18 @@ impl LogCache {
         if index == self.base.0 {
             return Some(self.base.1);
         }
+        self.at(index).map(|entry| entry.term)
+    }
+
+    /// The entry that has this index and this term, if the log has it: two entries that agree in both are the same
+    /// (Raft, section 5.3).
+    pub(super) fn entry(&self, index: LogIndex, term: Term) -> Option<&Entry> {
+        self.at(index).filter(|entry| entry.term == term)
+    }
+
+    fn at(&self, index: LogIndex) -> Option<&Entry> {
         let position = index.0.checked_sub(self.base.0.0 + 1)?;
-        self.entries.get(usize::try_from(position).ok()?).map(|entry| Term(entry.term))
+        self.entries.get(usize::try_from(position).ok()?)
     }
 }
 
@@ -133,7 +200,8 @@ impl Storage for LogCache {
         assert!(high <= self.last().0 + 1, "raft-rs asked for entries {low}..{high} of a log that ends before");
         let max_size = max_size.into().unwrap_or(u64::MAX);
         let mut size = 0;
-        let mut entries = Vec::new();
+        let count = usize::try_from(high.saturating_sub(low)).expect("the log fits in memory");
+        let mut entries = Vec::with_capacity(count.min(ENTRIES_AT_ONCE));
         for index in low..high {
             let position = usize::try_from(index - first).expect("the log fits in memory");
             let entry = &self.entries[position];
@@ -141,7 +209,7 @@ impl Storage for LogCache {
             if size > max_size && !entries.is_empty() {
                 break;
             }
-            entries.push(entry.clone());
+            entries.push(convert::entry_to_raft(entry));
         }
         Ok(entries)
     }
@@ -168,6 +236,12 @@ impl Storage for LogCache {
         Ok(Snapshot { data: Vec::new(), metadata: Some(convert::meta_to_raft(&self.snapshot)) })
     }
 }
+
+/// The data of entries is written to blocks of this size.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// Room for so many entries is taken at once; few messages have more.
+const ENTRIES_AT_ONCE: usize = 64;
 
 /// What an entry costs in a message beyond its payload, about.
 const ENTRY_OVERHEAD_BYTES: u64 = 24;

@@ -11,11 +11,11 @@ mod log_cache;
 mod outbox;
 mod repair;
 mod validate;
+mod wire;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost_raft::Message as _;
 use raft::eraftpb::{self, MessageType};
 use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
@@ -78,7 +78,7 @@ pub(crate) struct Batch {
     /// A snapshot to install first; then nothing else may be asked of consensus until it is durable.
     pub(crate) snapshot: Option<SnapshotMeta>,
     ready: u64,
-    later: Vec<eraftpb::Message>,
+    later: Vec<Outgoing>,
 }
 
 /// Why a message from another member is not taken.
@@ -112,10 +112,16 @@ pub(crate) struct Consensus {
     draws: ElectionDraws,
     outbox: Outbox,
     outgoing: Vec<Outgoing>,
+    /// A message that is being encoded.
+    scratch: Vec<u8>,
     /// A snapshot that is not durable yet: until it is, raft-rs may not be touched.
-    installing: Option<(raft::Ready, SnapshotMeta, Vec<eraftpb::Message>)>,
+    installing: Option<(raft::Ready, SnapshotMeta, Vec<Outgoing>)>,
     last_ready: u64,
     repair: Repair,
+    /// The data of this member's own proposals that are not committed, in bytes, and the term that it proposed them in.
+    uncommitted: (Term, u64),
+    uncommitted_bytes_max: u64,
+    message_bytes_max: u64,
 }
 
 impl Consensus {
@@ -124,8 +130,7 @@ impl Consensus {
         let commit = start.hard_state.commit.max(start.applied.index);
         let hard_state = HardState { commit, ..start.hard_state };
         let mut cache = LogCache::new(start.base, start.applied.clone(), hard_state);
-        let entries: Vec<_> = start.entries.iter().map(convert::entry_to_raft).collect();
-        cache.append(&entries);
+        cache.append(&start.entries);
         let last = cache.last();
         assert!(commit <= last, "the log ends before its commit index");
         assert!(start.lost_until.is_none_or(|lost| hard_state.term > lost), "terms with a loss are left behind");
@@ -141,9 +146,13 @@ impl Consensus {
             draws: ElectionDraws::new(config.seed, config.node_id, start.boot, election_ticks),
             outbox: Outbox::new(hard_state, last),
             outgoing: Vec::new(),
+            scratch: Vec::new(),
             installing: None,
             last_ready: 0,
             repair: Repair::of(start.lost_until),
+            uncommitted: (Term(0), 0),
+            uncommitted_bytes_max: config.uncommitted_bytes_max.max(config.append_bytes_max),
+            message_bytes_max: config.append_bytes_max,
         };
         consensus.fix_election_timeout();
         consensus
@@ -254,11 +263,11 @@ impl Consensus {
         if self.installing.is_some() {
             return Err(Rejected::Busy);
         }
-        let message = <eraftpb::Message as prost_raft::Message>::decode(bytes)
-            .map_err(|_| Rejected::Malformed("not a raft message"))?;
+        let received = wire::decode(bytes).map_err(|_| Rejected::Malformed("not a raft message"))?;
+        let message = &received.message;
         let (_, term, leader) = self.standing();
         let here = validate::Here { node: self.node, term, leader, last: self.last() };
-        validate::check(&here, from, &message).map_err(|refused| match refused {
+        validate::check(&here, from, message).map_err(|refused| match refused {
             validate::Refused::Malformed(what) => Rejected::Malformed(what),
             validate::Refused::ProvesLoss { commit } => Rejected::ProvesLoss(format!(
                 "member {from} knows this log to be committed up to {commit}, but it ends at {}",
@@ -271,18 +280,24 @@ impl Consensus {
         if !self.repair.allows(message.msg_type) {
             return Err(Rejected::Busy);
         }
-        if let Some(meta) = self.snapshot_to_fetch(&message) {
+        if let Some(meta) = self.snapshot_to_fetch(message) {
             return Err(Rejected::NeedsSnapshot(meta));
         }
-        self.step(message);
+        self.step(received.message);
+        for payload in received.payloads {
+            // raft-rs may have ignored the message, or a part of it.
+            if self.raw.raft.raft_log.term(payload.index.0) == Ok(payload.term.0) {
+                self.raw.mut_store().keep(payload);
+            }
+        }
         Ok(())
     }
 
     /// Takes a snapshot message whose snapshot has been fetched and is durable.
     pub(crate) fn receive_fetched(&mut self, bytes: &[u8]) {
         assert!(self.installing.is_none(), "one snapshot at a time");
-        let message = <eraftpb::Message as prost_raft::Message>::decode(bytes).expect("decoded once before");
-        self.step(message);
+        let received = wire::decode(bytes).expect("decoded once before");
+        self.step(received.message);
     }
 
     /// Appends an entry to the log, if this member leads.
@@ -293,9 +308,26 @@ impl Consensus {
         if self.raw.raft.lead_transferee.is_some() {
             return Err(Refusal::Busy);
         }
-        let proposed = self.raw.propose(Vec::new(), data.into());
+        let term = Term(self.raw.raft.term);
+        let bytes = data.len() as u64;
+        let before = if self.uncommitted.0 == term { self.uncommitted.1 } else { 0 };
+        // One is always taken, however large: it was measured when it was accepted.
+        if before > 0 && before + bytes > self.uncommitted_bytes_max {
+            return Err(Refusal::Busy);
+        }
+        // raft-rs fills in term and index.
+        let entry = if bytes == 0 { eraftpb::Entry::default() } else { wire::elsewhere(Term(0), LogIndex(0)) };
+        let mut proposal = eraftpb::Message { from: self.node.0, entries: vec![entry], ..Default::default() };
+        proposal.set_msg_type(MessageType::MsgPropose);
+        let proposed = self.raw.raft.step(proposal);
         self.fix_election_timeout();
-        proposed.map_err(|_| Refusal::Busy)
+        proposed.map_err(|_| Refusal::Busy)?;
+        self.uncommitted = (term, before + bytes);
+        if bytes > 0 {
+            let index = LogIndex(self.raw.raft.raft_log.last_index());
+            self.raw.mut_store().keep(wire::Payload { term, index, data: &data });
+        }
+        Ok(())
     }
 
     /// Starts a round that confirms leadership; it comes back in [`Batch::reads`], or never. `round` is not used twice
@@ -352,22 +384,22 @@ impl Consensus {
         let mut batch = Batch { ready: ready.number(), must_sync: ready.must_sync(), ..Batch::default() };
         batch.hard_state = ready.hs().map(convert::hard_state_from_raft);
         batch.reads = ready.take_read_states().iter().filter_map(|read| self.round_of(read)).collect();
-        let immediate = ready.take_messages();
-        batch.later = ready.take_persisted_messages();
+        batch.entries = self.raw.mut_store().complete(ready.take_entries());
+        self.raw.mut_store().append(&batch.entries);
+        let immediate = self.frames(ready.take_messages());
+        batch.later = self.frames(ready.take_persisted_messages());
         if ready.snapshot().get_metadata().index > 0 {
             self.begin_install(ready, immediate, &mut batch);
             return Some(batch);
         }
-        self.raw.mut_store().append(ready.entries());
         let (_, term, _) = self.standing();
         if self.outbox.knows_durably(term, NodeId(self.raw.raft.vote)) {
             self.send(immediate);
         } else {
             batch.later.splice(0..0, immediate);
         }
-        batch.entries = ready.take_entries().into_iter().map(convert::entry_from_raft).collect();
         batch.digests = batch.entries.iter().map(convert::entry_digest).collect();
-        batch.committed = ready.take_committed_entries().into_iter().map(convert::entry_from_raft).collect();
+        batch.committed = self.committed(&ready.take_committed_entries());
         self.raw.advance_append_async(ready);
         Some(batch)
     }
@@ -418,7 +450,6 @@ impl Consensus {
     pub(crate) fn installed(&mut self, hard_state: Option<HardState>) {
         let (ready, meta, messages) = self.installing.take().expect("a snapshot was being installed");
         let number = ready.number();
-        self.raw.mut_store().append(ready.entries());
         self.raw.advance_append_async(ready);
         self.raw.on_persist_ready(number);
         self.raw.advance_apply_to(meta.index.0);
@@ -512,9 +543,9 @@ impl Consensus {
         (!known).then_some(meta)
     }
 
-    fn begin_install(&mut self, ready: raft::Ready, immediate: Vec<eraftpb::Message>, batch: &mut Batch) {
+    fn begin_install(&mut self, ready: raft::Ready, immediate: Vec<Outgoing>, batch: &mut Batch) {
         assert!(ready.committed_entries().is_empty(), "nothing is committed beside a snapshot");
-        assert!(ready.entries().is_empty(), "nothing is appended beside a snapshot");
+        assert!(batch.entries.is_empty(), "nothing is appended beside a snapshot");
         let meta = convert::meta_from_raft(ready.snapshot().get_metadata());
         self.raw.mut_store().install(meta.clone());
         batch.snapshot = Some(meta.clone());
@@ -528,20 +559,61 @@ impl Consensus {
         (boot == self.boot).then_some((round, LogIndex(read.index)))
     }
 
+    /// Committed entries as they stand in the log.
+    fn committed(&mut self, entries: &[eraftpb::Entry]) -> Vec<Entry> {
+        let log = self.raw.store();
+        let whole = |entry: &eraftpb::Entry| log.entry(LogIndex(entry.index), Term(entry.term)).cloned();
+        let entries: Vec<Entry> = entries
+            .iter()
+            .map(|entry| whole(entry).expect("what is committed and not applied is in the log"))
+            .collect();
+        let own = entries.iter().filter(|entry| entry.term == self.uncommitted.0);
+        let bytes: u64 = own.map(|entry| entry.data.len() as u64).sum();
+        self.uncommitted.1 = self.uncommitted.1.saturating_sub(bytes);
+        entries
+    }
+
     /// Messages leave ordered by destination, so that no hash table inside raft-rs decides.
-    fn send(&mut self, mut messages: Vec<eraftpb::Message>) {
+    fn send(&mut self, mut messages: Vec<Outgoing>) {
         messages.sort_by_key(|message| message.to);
-        self.outgoing.extend(messages.iter().map(|message| {
-            let to = NodeId(message.to);
-            let put = |frame: &mut Vec<u8>| message.encode(frame).expect("a vector has room");
-            Outgoing {
-                to,
-                kind: convert::kind_name(message.msg_type),
-                frame: peer::encode_raft(self.cluster, self.node, to, message.encoded_len(), put),
-                snapshot: (message.msg_type == MessageType::MsgSnapshot as i32)
-                    .then(|| Box::new(convert::meta_from_raft(message.get_snapshot().get_metadata()))),
+        self.outgoing.append(&mut messages);
+    }
+
+    /// raft-rs's messages as frames, with the data of their entries.
+    fn frames(&mut self, messages: Vec<eraftpb::Message>) -> Vec<Outgoing> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let frames = messages.iter().filter_map(|message| self.frame(message, &mut scratch)).collect();
+        self.scratch = scratch;
+        frames
+    }
+
+    /// A message as a frame. `None` if entries of it left the log since it was made: then it counts as lost.
+    fn frame(&self, message: &eraftpb::Message, scratch: &mut Vec<u8>) -> Option<Outgoing> {
+        let log = self.raw.store();
+        let whole = |entry: &eraftpb::Entry| log.entry(LogIndex(entry.index), Term(entry.term));
+        let mut entries = 0;
+        let mut bytes = 0;
+        for entry in &message.entries {
+            bytes += if wire::is_elsewhere(entry) { whole(entry)?.data.len() } else { entry.data.len() };
+            // What was not in the log when raft-rs made the message, it could not measure. What is left out is sent
+            // when the follower says how far it got.
+            if entries > 0 && bytes as u64 > self.message_bytes_max {
+                break;
             }
-        }));
+            entries += 1;
+        }
+        let data = |entry| whole(entry).map_or(&[][..], |whole| &whole.data);
+        let data = |entry| if wire::is_elsewhere(entry) { data(entry) } else { &entry.data };
+        let to = NodeId(message.to);
+        scratch.clear();
+        wire::encode(message, entries, data, scratch);
+        Some(Outgoing {
+            to,
+            kind: convert::kind_name(message.msg_type),
+            frame: peer::encode_raft(self.cluster, self.node, to, scratch),
+            snapshot: (message.msg_type == MessageType::MsgSnapshot as i32)
+                .then(|| Box::new(convert::meta_from_raft(message.get_snapshot().get_metadata()))),
+        })
     }
 }
 
@@ -567,7 +639,8 @@ fn raft_config(config: &NodeConfig, start: &Start, election_ticks: usize) -> raf
         skip_bcast_commit: false,
         batch_append: false,
         priority: 0,
-        max_uncommitted_size: config.uncommitted_bytes_max.max(config.append_bytes_max),
+        // It does not see the data: proposals are measured here.
+        max_uncommitted_size: raft::NO_LIMIT,
         max_committed_size_per_ready: config.append_bytes_max.max(64 << 10),
     }
 }

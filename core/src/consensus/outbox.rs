@@ -6,8 +6,7 @@
 
 use std::collections::VecDeque;
 
-use raft::eraftpb::Message;
-
+use super::Outgoing;
 use crate::log::HardState;
 use crate::types::{LogIndex, NodeId, Term};
 use crate::wal::WriteId;
@@ -25,13 +24,13 @@ pub(super) struct InFlight {
     /// Its hard state, if it has to be durable.
     pub(super) hard_state: Option<HardState>,
     /// What leaves when it is durable.
-    pub(super) messages: Vec<Message>,
+    pub(super) messages: Vec<Outgoing>,
 }
 
 /// What became of a completed write.
 pub(super) struct Completed {
     /// Messages that may leave now.
-    pub(super) messages: Vec<Message>,
+    pub(super) messages: Vec<Outgoing>,
     /// raft-rs may be told that everything up to this `Ready` is persisted.
     pub(super) persisted: Option<u64>,
     /// The term of the last entry that is durable now, if there are new ones.
@@ -82,7 +81,7 @@ impl Outbox {
     }
 
     /// Lets messages wait for the newest write; gives them back if there is none.
-    pub(super) fn attach(&mut self, messages: Vec<Message>, ready: u64) -> Result<(), Vec<Message>> {
+    pub(super) fn attach(&mut self, messages: Vec<Outgoing>, ready: u64) -> Result<(), Vec<Outgoing>> {
         match self.in_flight.back_mut() {
             Some(newest) => {
                 newest.messages.extend(messages);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use prost_raft::Message as _;
+
 use super::outbox::{InFlight, Outbox};
 use super::*;
 use crate::config::Member;
@@ -408,4 +410,102 @@ fn an_announced_snapshot_is_fetched_before_raft_rs_sees_it() {
     assert_eq!(follower.kinds_sent(), vec!["append-reply"]);
     follower.receive(append(2, 1, 5, (20, 4), vec![entry(21, 5)])).unwrap();
     assert_eq!(follower.consensus.last(), LogIndex(21));
+}
+
+/// A follower that was sent two entries with data, before anything was drained.
+fn follower_with_two_entries() -> Bench {
+    let mut follower = Bench::new(member(1, &[1, 2, 3], &[]));
+    follower.receive(append(2, 1, 5, (3, 1), Vec::new())).unwrap();
+    let two = append(2, 1, 5, (3, 1), vec![entry(4, 5), entry(5, 5)]);
+    follower.consensus.receive(NodeId(2), &two.encode_to_vec()).unwrap();
+    follower
+}
+
+/// What a follower hands to its disk next.
+fn data_written(follower: &mut Bench) -> Vec<(u64, Vec<u8>)> {
+    let batch = follower.consensus.next_batch().expect("there are entries to write");
+    batch.entries.iter().map(|entry| (entry.index.0, entry.data.to_vec())).collect()
+}
+
+#[test]
+fn entries_that_arrive_again_before_they_are_written_keep_their_data_and_that_of_those_behind() {
+    let mut follower = follower_with_two_entries();
+    let again = append(2, 1, 5, (3, 1), vec![entry(4, 5)]);
+    follower.consensus.receive(NodeId(2), &again.encode_to_vec()).unwrap();
+    assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 5])]);
+}
+
+#[test]
+fn entries_that_are_replaced_before_they_are_written_come_with_the_data_of_the_new_leader() {
+    let mut follower = follower_with_two_entries();
+    let other = append(3, 1, 6, (4, 5), vec![entry(5, 6), entry(6, 6)]);
+    follower.consensus.receive(NodeId(3), &other.encode_to_vec()).unwrap();
+    assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 6]), (6, vec![6, 6])]);
+}
+
+#[test]
+fn the_data_of_a_message_that_raft_rs_ignores_replaces_nothing() {
+    let mut follower = follower_with_two_entries();
+    let mut stale = append(3, 1, 4, (3, 1), vec![entry(4, 4), entry(5, 4)]);
+    follower.consensus.receive(NodeId(3), &stale.encode_to_vec()).unwrap();
+    stale = append(2, 1, 5, (9, 5), vec![entry(10, 5)]);
+    follower.consensus.receive(NodeId(2), &stale.encode_to_vec()).unwrap();
+    assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 5])]);
+}
+
+#[test]
+fn proposals_are_refused_while_more_data_is_uncommitted_than_may_be() {
+    let mut leader = Bench::new(member(1, &[1, 2, 3], &[]));
+    leader.consensus.uncommitted_bytes_max = 10;
+    leader.lead(&[2, 3]);
+    leader.sync();
+    let large = Bytes::from_static(&[7; 30]);
+    leader.consensus.propose(large.clone()).expect("one is always taken");
+    assert_eq!(leader.consensus.propose(Bytes::from_static(b"x")), Err(Refusal::Busy));
+    leader.drain();
+    leader.sync();
+    leader.acknowledge(2, leader.consensus.last());
+    assert_eq!(leader.committed.last().map(|entry| &entry.data), Some(&large));
+    leader.consensus.propose(Bytes::from_static(b"xxxxx")).expect("it is committed");
+    leader.consensus.propose(Bytes::from_static(b"xxxxx")).expect("ten in all");
+    assert_eq!(leader.consensus.propose(Bytes::from_static(b"x")), Err(Refusal::Busy));
+}
+
+#[test]
+fn a_message_takes_along_no_more_data_than_a_message_may_have_and_the_rest_follows() {
+    let mut leader = Bench::new(member(1, &[1, 2, 3], &[]));
+    leader.consensus.message_bytes_max = 100;
+    leader.lead(&[2, 3]);
+    leader.sync();
+    let first = leader.consensus.last();
+    leader.sent.clear();
+    // Nothing is sent to a follower that was not heard of yet; what it says first comes when none of this is written.
+    for value in 1..=3 {
+        leader.consensus.propose(Bytes::from(vec![value; 60])).unwrap();
+    }
+    leader.acknowledge(2, first);
+    assert_eq!(data_sent(&mut leader), [1], "60 bytes fit into 100, 120 do not");
+    leader.sync();
+    leader.acknowledge(2, LogIndex(first.0 + 1));
+    leader.consensus.propose(Bytes::from(vec![4; 60])).unwrap();
+    leader.drain();
+    assert_eq!(data_sent(&mut leader), [4], "raft-rs believes that all of it was sent");
+    let mut refused = message(MessageType::MsgAppendResponse, 2, 1, leader.consensus.standing().1);
+    (refused.index, refused.reject, refused.reject_hint) = (first.0 + 3, true, first.0 + 1);
+    leader.receive(refused).unwrap();
+    leader.sync();
+    leader.acknowledge(2, LogIndex(first.0 + 1));
+    assert_eq!(data_sent(&mut leader).first(), Some(&2), "it goes on where the follower stands");
+}
+
+/// The first byte of each entry with data that was sent to member 2.
+fn data_sent(leader: &mut Bench) -> Vec<u8> {
+    let mut data = Vec::new();
+    for sent in std::mem::take(&mut leader.sent).into_iter().filter(|sent| sent.to == NodeId(2)) {
+        let frame = peer::decode(ClusterId(1), NodeId(1), sent.to, sent.frame);
+        let Ok(peer::Body::Raft(bytes)) = frame else { panic!("it is a raft message") };
+        let entries = wire::decode(&bytes).unwrap().into_entries();
+        data.extend(entries.iter().filter_map(|entry| entry.data.first()));
+    }
+    data
 }

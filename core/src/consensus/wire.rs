@@ -1,0 +1,234 @@
+//! Raft messages between members: raft-rs's own encoding, written and read without what entries carry ever being
+//! inside raft-rs.
+//!
+//! raft-rs copies an entry's data each time that the entry passes from one of its hands to the next, some five times
+//! on each member. So it is given the entries without their data, marked by [`is_elsewhere`]; the log cache keeps the
+//! data, and it is put in when a message leaves and taken out when one arrives.
+
+use bytes::Bytes;
+use prost_raft::Message as _;
+use raft::eraftpb;
+
+use super::convert;
+use crate::fields::{BYTES, Head, Malformed, NUMBER, Tag, delimited, key, put_bytes, put_length, skip, varint};
+use crate::log::{Entry, EntryKind};
+use crate::types::{LogIndex, Term};
+
+/// The numbers of the fields of a message that are not plain numbers.
+const ENTRIES_TAG: Tag = 7;
+const SNAPSHOT_TAG: Tag = 9;
+const CONTEXT_TAG: Tag = 12;
+
+/// The numbers of an entry's fields.
+const KIND_TAG: Tag = 1;
+const TERM_TAG: Tag = 2;
+const INDEX_TAG: Tag = 3;
+const DATA_TAG: Tag = 4;
+const SYNC_TAG: Tag = 5;
+const ENTRY_CONTEXT_TAG: Tag = 6;
+
+/// How many plain numbers a message has.
+const NUMBERS: usize = 13;
+
+/// An entry for raft-rs whose data stands elsewhere.
+pub(super) fn elsewhere(term: Term, index: LogIndex) -> eraftpb::Entry {
+    // A field that raft-rs itself does not use any more, and never sets.
+    eraftpb::Entry { term: term.0, index: index.0, sync_log: true, ..Default::default() }
+}
+
+/// Whether an entry of raft-rs's has its data elsewhere.
+pub(super) fn is_elsewhere(entry: &eraftpb::Entry) -> bool {
+    entry.sync_log
+}
+
+// ---- writing ----
+
+/// Appends `message` to `out` with its first `entries` entries, whose data `data` knows.
+pub(super) fn encode<'a>(
+    message: &'a eraftpb::Message,
+    entries: usize,
+    data: impl Fn(&'a eraftpb::Entry) -> &'a [u8],
+    out: &mut Vec<u8>,
+) {
+    let mut head = Head::<{ NUMBERS * 12 }>::new();
+    for (tag, value) in numbers(message) {
+        head.number(tag, value);
+    }
+    out.extend_from_slice(head.bytes());
+    for entry in &message.entries[..entries] {
+        let data = data(entry);
+        let (mut head, mut tail) = (Head::<{ 5 * 11 }>::new(), Head::<{ 2 * 11 }>::new());
+        head.number(KIND_TAG, kind_number(entry));
+        head.number(TERM_TAG, entry.term);
+        head.number(INDEX_TAG, entry.index);
+        if !data.is_empty() {
+            head.length(DATA_TAG, data.len());
+        }
+        if !entry.context.is_empty() {
+            tail.length(ENTRY_CONTEXT_TAG, entry.context.len());
+        }
+        let parts = [head.bytes(), data, tail.bytes(), &entry.context];
+        put_length(ENTRIES_TAG, parts.iter().map(|part| part.len()).sum(), out);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+    }
+    if let Some(snapshot) = &message.snapshot {
+        put_length(SNAPSHOT_TAG, snapshot.encoded_len(), out);
+        snapshot.encode(out).expect("a vector has room");
+    }
+    put_bytes(CONTEXT_TAG, &message.context, out);
+}
+
+/// The plain numbers of a message, each with its field's number; 0 is not written.
+fn numbers(message: &eraftpb::Message) -> [(Tag, u64); NUMBERS] {
+    [
+        (1, i64::from(message.msg_type) as u64),
+        (2, message.to),
+        (3, message.from),
+        (4, message.term),
+        (5, message.log_term),
+        (6, message.index),
+        (8, message.commit),
+        (10, u64::from(message.reject)),
+        (11, message.reject_hint),
+        (13, message.request_snapshot),
+        (14, message.deprecated_priority),
+        (15, message.commit_term),
+        (16, message.priority as u64),
+    ]
+}
+
+fn kind_number(entry: &eraftpb::Entry) -> u64 {
+    i64::from(entry.entry_type) as u64
+}
+
+// ---- reading ----
+
+impl From<prost_raft::DecodeError> for Malformed {
+    fn from(_: prost_raft::DecodeError) -> Malformed {
+        Malformed
+    }
+}
+
+/// A message as it arrived.
+#[derive(Debug)]
+pub(super) struct Received<'a> {
+    /// For raft-rs; entries whose data is in `payloads` are marked.
+    pub(super) message: eraftpb::Message,
+    /// What the entries of the message carry for the state machine, in their order.
+    pub(super) payloads: Vec<Payload<'a>>,
+}
+
+/// What an entry carries for the state machine, where it stands in the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Payload<'a> {
+    /// The entry's term.
+    pub(super) term: Term,
+    /// The entry's index.
+    pub(super) index: LogIndex,
+    /// Its data; never empty.
+    pub(super) data: &'a [u8],
+}
+
+impl Received<'_> {
+    /// All entries of the message, as they would stand in the log.
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        let mut payloads = self.payloads.into_iter();
+        let entries = self.message.entries.into_iter();
+        entries
+            .map(|entry| {
+                if is_elsewhere(&entry) {
+                    let Payload { term, index, data } = payloads.next().expect("one for each entry that is marked");
+                    Entry { term, index, kind: EntryKind::Normal, data: Bytes::copy_from_slice(data) }
+                } else {
+                    convert::entry_from_raft(entry)
+                }
+            })
+            .collect()
+    }
+}
+
+/// Reads a message. Takes every encoding that Protocol Buffers allow, and skips fields that it does not know.
+///
+/// # Errors
+/// It is not a raft message.
+pub(super) fn decode(bytes: &[u8]) -> Result<Received<'_>, Malformed> {
+    let mut received = Received { message: eraftpb::Message::default(), payloads: Vec::new() };
+    let message = &mut received.message;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match key(&mut rest)? {
+            (1, NUMBER) => message.msg_type = varint(&mut rest)? as i32,
+            (2, NUMBER) => message.to = varint(&mut rest)?,
+            (3, NUMBER) => message.from = varint(&mut rest)?,
+            (4, NUMBER) => message.term = varint(&mut rest)?,
+            (5, NUMBER) => message.log_term = varint(&mut rest)?,
+            (6, NUMBER) => message.index = varint(&mut rest)?,
+            (ENTRIES_TAG, BYTES) => {
+                let entry = delimited(&mut rest)?;
+                if message.entries.is_empty() {
+                    let count = 1 + count(ENTRIES_TAG, rest)?;
+                    message.entries.reserve_exact(count);
+                    received.payloads.reserve_exact(count);
+                }
+                let (entry, payload) = decode_entry(entry)?;
+                message.entries.push(entry);
+                received.payloads.extend(payload);
+            }
+            (8, NUMBER) => message.commit = varint(&mut rest)?,
+            (SNAPSHOT_TAG, BYTES) => message.snapshot.get_or_insert_default().merge(delimited(&mut rest)?)?,
+            (10, NUMBER) => message.reject = varint(&mut rest)? != 0,
+            (11, NUMBER) => message.reject_hint = varint(&mut rest)?,
+            (CONTEXT_TAG, BYTES) => message.context = delimited(&mut rest)?.to_vec(),
+            (13, NUMBER) => message.request_snapshot = varint(&mut rest)?,
+            (14, NUMBER) => message.deprecated_priority = varint(&mut rest)?,
+            (15, NUMBER) => message.commit_term = varint(&mut rest)?,
+            (16, NUMBER) => message.priority = varint(&mut rest)? as i64,
+            key => skip(key, 16, &mut rest)?,
+        }
+    }
+    Ok(received)
+}
+
+/// Reads an entry; its data, if that is the state machine's, comes apart from it.
+fn decode_entry(mut rest: &[u8]) -> Result<(eraftpb::Entry, Option<Payload<'_>>), Malformed> {
+    let mut entry = eraftpb::Entry::default();
+    let mut data: &[u8] = &[];
+    while !rest.is_empty() {
+        match key(&mut rest)? {
+            (KIND_TAG, NUMBER) => entry.entry_type = varint(&mut rest)? as i32,
+            (TERM_TAG, NUMBER) => entry.term = varint(&mut rest)?,
+            (INDEX_TAG, NUMBER) => entry.index = varint(&mut rest)?,
+            (DATA_TAG, BYTES) => data = delimited(&mut rest)?,
+            // Read and forgotten: here, it is a mark that only this member sets.
+            (SYNC_TAG, NUMBER) => drop(varint(&mut rest)?),
+            (ENTRY_CONTEXT_TAG, BYTES) => entry.context = delimited(&mut rest)?.to_vec(),
+            key => skip(key, ENTRY_CONTEXT_TAG, &mut rest)?,
+        }
+    }
+    if entry.entry_type != 0 || data.is_empty() {
+        entry.data = data.to_vec();
+        return Ok((entry, None));
+    }
+    entry.sync_log = true;
+    let payload = Payload { term: Term(entry.term), index: LogIndex(entry.index), data };
+    Ok((entry, Some(payload)))
+}
+
+/// How many fields of this number follow.
+fn count(counted: Tag, mut rest: &[u8]) -> Result<usize, Malformed> {
+    let mut count = 0;
+    while !rest.is_empty() {
+        let (tag, wire) = key(&mut rest)?;
+        match wire {
+            NUMBER => drop(varint(&mut rest)?),
+            BYTES => drop(delimited(&mut rest)?),
+            _ => skip((tag, wire), 0, &mut rest)?,
+        }
+        count += usize::from(tag == counted);
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

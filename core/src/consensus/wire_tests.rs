@@ -1,0 +1,109 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn entry() -> impl Strategy<Value = eraftpb::Entry> {
+    let data = prop_oneof![Just(Vec::new()), prop::collection::vec(any::<u8>(), 0..300)];
+    (0..3i32, any::<u64>(), any::<u64>(), data, prop::collection::vec(any::<u8>(), 0..4)).prop_map(
+        |(entry_type, term, index, data, context)| eraftpb::Entry {
+            entry_type,
+            term,
+            index,
+            data,
+            context,
+            sync_log: false,
+        },
+    )
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 1..300u64, any::<u64>()]
+}
+
+fn message() -> impl Strategy<Value = eraftpb::Message> {
+    let conf_state = eraftpb::ConfState { voters: vec![1, 2, 300], ..Default::default() };
+    let metadata = eraftpb::SnapshotMetadata { conf_state: Some(conf_state), index: 20, term: 4 };
+    let snapshot = eraftpb::Snapshot { data: vec![1, 2], metadata: Some(metadata) };
+    let numbers = prop::array::uniform10(number());
+    let rest =
+        (any::<bool>(), any::<i64>(), prop::option::of(Just(snapshot)), prop::collection::vec(any::<u8>(), 0..20));
+    (0..19i32, numbers, prop::collection::vec(entry(), 0..6), rest).prop_map(
+        |(msg_type, numbers, entries, (reject, priority, snapshot, context))| {
+            let [to, from, term, log_term, index, commit, commit_term, request_snapshot, reject_hint, old] = numbers;
+            eraftpb::Message {
+                msg_type,
+                to,
+                from,
+                term,
+                log_term,
+                index,
+                entries,
+                commit,
+                commit_term,
+                snapshot,
+                request_snapshot,
+                reject,
+                reject_hint,
+                context,
+                deprecated_priority: old,
+                priority,
+            }
+        },
+    )
+}
+
+/// The message that [`decode`] took apart, as one again.
+fn whole(mut received: Received<'_>) -> eraftpb::Message {
+    let mut payloads = received.payloads.drain(..);
+    for entry in received.message.entries.iter_mut().filter(|entry| is_elsewhere(entry)) {
+        let payload = payloads.next().expect("one for each mark");
+        assert_eq!((payload.term.0, payload.index.0), (entry.term, entry.index));
+        assert!(entry.data.is_empty() && entry.entry_type == 0);
+        (entry.data, entry.sync_log) = (payload.data.to_vec(), false);
+    }
+    assert_eq!(payloads.next(), None);
+    drop(payloads);
+    received.message
+}
+
+/// As [`whole`], for what another implementation decoded: the mark means nothing in a message.
+fn unmarked(mut message: eraftpb::Message) -> eraftpb::Message {
+    message.entries.iter_mut().for_each(|entry| entry.sync_log = false);
+    message
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_as_any_other_implementation_reads_it(message in message()) {
+        let mut bytes = Vec::new();
+        encode(&message, message.entries.len(), |entry| &entry.data, &mut bytes);
+        prop_assert_eq!(&eraftpb::Message::decode(&bytes[..]).unwrap(), &message);
+        prop_assert_eq!(&whole(decode(&bytes).unwrap()), &message);
+    }
+
+    #[test]
+    fn what_others_write_reads_the_same(message in message()) {
+        let bytes = message.encode_to_vec();
+        prop_assert_eq!(whole(decode(&bytes).unwrap()), message);
+    }
+
+    #[test]
+    fn spoilt_bytes_read_as_others_read_them(
+        message in message(),
+        spoil in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+        is_cut in any::<bool>(),
+    ) {
+        let mut bytes = message.encode_to_vec();
+        prop_assume!(!bytes.is_empty());
+        for (place, byte) in spoil {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if is_cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let theirs = eraftpb::Message::decode(&bytes[..]).ok().map(unmarked);
+        prop_assert_eq!(decode(&bytes).ok().map(whole), theirs);
+    }
+}

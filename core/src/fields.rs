@@ -1,0 +1,113 @@
+//! Fields of Protocol Buffers, read and written by hand: for the few messages of which there are so many that the
+//! generated code would be felt.
+
+use prost::encoding::{DecodeContext, WireType, decode_varint, skip_field};
+
+/// How a plain number is marked in a field's key.
+pub(crate) const NUMBER: u64 = 0;
+/// How a field that begins with its length is marked in its key.
+pub(crate) const BYTES: u64 = 2;
+
+/// A field's number, as it stands in a key.
+pub(crate) type Tag = u64;
+
+/// Not an encoding of any message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl From<prost::DecodeError> for Malformed {
+    fn from(_: prost::DecodeError) -> Malformed {
+        Malformed
+    }
+}
+
+/// A short run of fields on its way into a message.
+pub(crate) struct Head<const MAX: usize> {
+    bytes: [u8; MAX],
+    len: usize,
+}
+
+impl<const MAX: usize> Head<MAX> {
+    /// An empty one; it takes up to `MAX` bytes. A number takes 11 of them, or 12 if its tag is beyond 15.
+    pub(crate) fn new() -> Head<MAX> {
+        Head { bytes: [0; MAX], len: 0 }
+    }
+
+    /// Adds a plain number; 0 is what is not written.
+    pub(crate) fn number(&mut self, tag: Tag, value: u64) {
+        if value != 0 {
+            self.varint(tag << 3 | NUMBER);
+            self.varint(value);
+        }
+    }
+
+    /// Adds the beginning of a field of `len` bytes.
+    pub(crate) fn length(&mut self, tag: Tag, len: usize) {
+        self.varint(tag << 3 | BYTES);
+        self.varint(len as u64);
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.len] = value as u8 | 0x80;
+            self.len += 1;
+            value >>= 7;
+        }
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
+    }
+
+    /// What was added.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Appends a field of bytes; none if there are none.
+pub(crate) fn put_bytes(tag: Tag, bytes: &[u8], out: &mut Vec<u8>) {
+    if !bytes.is_empty() {
+        put_length(tag, bytes.len(), out);
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// Appends the beginning of a field of `len` bytes.
+pub(crate) fn put_length(tag: Tag, len: usize, out: &mut Vec<u8>) {
+    let mut head = Head::<20>::new();
+    head.length(tag, len);
+    out.extend_from_slice(head.bytes());
+}
+
+/// Cuts a number off `rest`.
+#[inline]
+pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
+    match rest {
+        [first, behind @ ..] if *first < 0x80 => {
+            *rest = behind;
+            Ok(u64::from(*first))
+        }
+        _ => Ok(decode_varint(rest)?),
+    }
+}
+
+/// Cuts a field's key off `rest`: its number, and how its value is encoded.
+#[inline]
+pub(crate) fn key(rest: &mut &[u8]) -> Result<(Tag, u64), Malformed> {
+    let key = varint(rest)?;
+    Ok((key >> 3, key & 7))
+}
+
+/// Cuts a field's bytes off `rest`, which begins with their length.
+#[inline]
+pub(crate) fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
+    let len = usize::try_from(varint(rest)?).map_err(|_| Malformed)?;
+    rest.split_off(..len).ok_or(Malformed)
+}
+
+/// Cuts a field off `rest` that is not known; those up to `known` are, and their encodings, too.
+pub(crate) fn skip(key: (Tag, u64), known: Tag, rest: &mut &[u8]) -> Result<(), Malformed> {
+    let (tag, wire) = key;
+    let in_range = known < tag && tag <= u64::from(u32::MAX >> 3);
+    let tag = u32::try_from(tag).ok().filter(|_| in_range).ok_or(Malformed)?;
+    Ok(skip_field(WireType::try_from(wire)?, tag, rest, DecodeContext::default())?)
+}
