@@ -24,6 +24,9 @@ type Row = Vec<Arc<Record>>;
 pub(crate) struct History {
     /// By the place of the first record that each row had. No row is empty.
     rows: OrdMap<Position, Arc<Row>>,
+    /// The last row, with the place of the first record that it had: it is written to without a search. Empty only if
+    /// nothing was written after the rows before it, or that was swept.
+    last: (Position, Arc<Row>),
     len: usize,
     digest: Digest,
     logical_bytes: i64,
@@ -38,21 +41,19 @@ impl History {
         self.digest = self.digest.with(record.digest());
         self.logical_bytes += record.logical_bytes();
         self.len += 1;
-        if let Some((_, row)) = self.rows.get_prev_mut(&at)
-            && row.len() < ROW
-        {
-            Arc::make_mut(row).push(record.clone());
-            return record;
+        if self.last.1.is_empty() || self.last.1.len() >= ROW {
+            let (first, row) = std::mem::replace(&mut self.last, (at, Arc::new(Row::with_capacity(ROW))));
+            if !row.is_empty() {
+                self.rows.insert(first, row);
+            }
         }
-        let mut row = Row::with_capacity(ROW);
-        row.push(record.clone());
-        self.rows.insert(at, Arc::new(row));
+        Arc::make_mut(&mut self.last.1).push(record.clone());
         record
     }
 
     /// The record at `at`, if it is still there.
     fn get(&self, at: Position) -> Option<&Arc<Record>> {
-        let (_, row) = self.rows.get_prev(&at)?;
+        let row = if at >= self.last.0 { &self.last.1 } else { self.rows.get_prev(&at)?.1 };
         row.get(place_in(row, at)?)
     }
 
@@ -79,7 +80,9 @@ impl History {
 
     /// Removes a record, if it is still there.
     pub(crate) fn forget(&mut self, at: Position) {
-        let Some((first, row)) = self.rows.get_prev_mut(&at) else { return };
+        let is_last = at >= self.last.0;
+        let row = if is_last { Some((&self.last.0, &mut self.last.1)) } else { self.rows.get_prev_mut(&at) };
+        let Some((first, row)) = row else { return };
         let Some(place) = place_in(row, at) else { return };
         let first = *first;
         let row = Arc::make_mut(row);
@@ -87,7 +90,7 @@ impl History {
         if row.len() * 4 <= row.capacity() {
             row.shrink_to_fit();
         }
-        if row.is_empty() {
+        if row.is_empty() && !is_last {
             self.rows.remove(&first);
         }
         self.len -= 1;
@@ -116,7 +119,7 @@ impl History {
         };
         // It may stand in the row that begins before it.
         let row = self.rows.get_prev(&first).map_or(first, |(row, _)| *row);
-        let records = self.rows.range(row..).flat_map(|(_, row)| row.iter());
+        let records = self.rows.range(row..).flat_map(|(_, row)| row.iter()).chain(self.last.1.iter());
         let records = records.skip_while(move |record| !(start, Bound::Unbounded).contains(&record.at));
         records.take_while(move |record| (Bound::Unbounded, end).contains(&record.at))
     }
@@ -140,7 +143,8 @@ impl History {
     pub(crate) fn recompute_digest(&self) -> Digest {
         let (mut digest, mut len, mut logical_bytes) = (Digest::default(), 0, 0);
         let mut before = Position::default();
-        for (first, row) in &self.rows {
+        let last = (!self.last.1.is_empty()).then_some((&self.last.0, &self.last.1));
+        for (first, row) in self.rows.iter().chain(last) {
             assert!((1..=ROW).contains(&row.len()) && row[0].at >= *first, "rows are neither empty nor too long");
             for record in row.iter() {
                 assert!(record.at > before, "records stand in order");
@@ -158,7 +162,8 @@ impl History {
 /// Where the record that stands at `at` is in its row.
 fn place_in(row: &Row, at: Position) -> Option<usize> {
     // Most revisions are one record, and most of those are there.
-    let guess = usize::try_from(at.revision - row[0].at.revision).unwrap_or(usize::MAX);
+    let first = row.first()?.at.revision;
+    let guess = usize::try_from(at.revision - first).unwrap_or(usize::MAX);
     if row.get(guess).is_some_and(|record| record.at == at) {
         return Some(guess);
     }

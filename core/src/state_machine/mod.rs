@@ -4,6 +4,7 @@
 
 mod command;
 mod history;
+mod index_key;
 pub(crate) mod key_range;
 pub(crate) mod lease;
 pub(crate) mod members;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use im::OrdMap;
 
 use super::history::History;
+use super::index_key::IndexKey;
 use super::key_range::KeyRange;
 use super::record::{Contents, Position, Record};
 use crate::api::Status;
@@ -35,8 +36,8 @@ pub(crate) enum ReadAt {
 /// The versions of all keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Mvcc {
-    live: OrdMap<Bytes, Arc<Record>>,
-    deleted: OrdMap<Bytes, Arc<Record>>,
+    live: OrdMap<IndexKey, Arc<Record>>,
+    deleted: OrdMap<IndexKey, Arc<Record>>,
     pub(super) history: History,
     /// Its own field, never inferred from records: the newest ones may be compacted away (zoo, row 20).
     revision: Revision,
@@ -64,6 +65,19 @@ impl Default for Mvcc {
     }
 }
 
+/// A key up to this length is cheaper to write once more than to share with the version before.
+const KEY_COPY_BYTES_MAX: usize = 64;
+
+/// Key and value in memory of their own: records own their bytes, since a slice of a request would keep the whole buffer
+/// that it came in.
+fn owned(key: &[u8], value: &[u8]) -> (Bytes, Bytes) {
+    let mut bytes = Vec::with_capacity(key.len() + value.len());
+    bytes.extend_from_slice(key);
+    bytes.extend_from_slice(value);
+    let mut value = Bytes::from(bytes);
+    (value.split_to(key.len()), value)
+}
+
 // Writing.
 impl Mvcc {
     /// Writes a version of `key` and returns the version that it supersedes. Without `value` or `lease`, the former
@@ -71,17 +85,20 @@ impl Mvcc {
     /// none, all members take an empty value and no lease.
     pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Arc<Record>> {
         let at = self.next_position();
-        // Records own their bytes: a slice of a request would keep the whole buffer that it came in alive.
-        let value = value.map(|value| Bytes::copy_from_slice(value));
-        let Some(newest) = self.live.get_mut(key) else {
-            let (value, lease) = (value.unwrap_or_default(), lease.unwrap_or(0));
-            let key = Bytes::copy_from_slice(key);
+        let Some(newest) = self.live.get_mut(&key[..]) else {
+            let (value, lease) = (value.map_or(&[][..], |value| value), lease.unwrap_or(0));
+            let (key, value) = owned(key, value);
             self.create(Contents { key, value, at, create_revision: at.revision, version: 1, lease });
             return None;
         };
+        let (key, value) = match value {
+            Some(value) if key.len() <= KEY_COPY_BYTES_MAX => owned(key, value),
+            Some(value) => (newest.key.clone(), Bytes::copy_from_slice(value)),
+            None => (newest.key.clone(), newest.value.clone()),
+        };
         let contents = Contents {
-            key: newest.key.clone(),
-            value: value.unwrap_or_else(|| newest.value.clone()),
+            key,
+            value,
             at,
             create_revision: newest.create_revision,
             version: newest.version + 1,
@@ -94,10 +111,10 @@ impl Mvcc {
 
     /// Adds the first version of a key that does not exist, or no longer.
     fn create(&mut self, contents: Contents) {
-        let buried = if self.deleted.is_empty() { None } else { self.deleted.remove(&contents.key) };
+        let buried = if self.deleted.is_empty() { None } else { self.deleted.remove(&contents.key[..]) };
         let record = self.history.append(contents, buried.as_ref());
         self.live_bytes += record.logical_bytes();
-        self.live.insert(record.key.clone(), record);
+        self.live.insert(IndexKey::from(&record.key), record);
     }
 
     /// Deletes all keys in `range`, in byte order, and returns their last versions.
@@ -115,7 +132,7 @@ impl Mvcc {
 
     /// Deletes one key and returns its last version, if it exists.
     pub(crate) fn delete_key(&mut self, key: &Bytes) -> Option<Arc<Record>> {
-        let record = self.live.get(key)?.clone();
+        let record = self.live.get(&key[..])?.clone();
         self.delete(&record);
         Some(record)
     }
@@ -127,11 +144,11 @@ impl Mvcc {
 
     /// Adds a deletion; there may be nothing to delete, if it comes from a snapshot.
     fn bury(&mut self, tombstone: Contents) {
-        let former = self.live.remove(&tombstone.key);
+        let former = self.live.remove(&tombstone.key[..]);
         self.live_bytes -= former.as_ref().map_or(0, |former| former.logical_bytes());
-        let previous = former.as_ref().or_else(|| self.deleted.get(&tombstone.key));
+        let previous = former.as_ref().or_else(|| self.deleted.get(&tombstone.key[..]));
         let record = self.history.append(tombstone, previous);
-        self.deleted.insert(record.key.clone(), record);
+        self.deleted.insert(IndexKey::from(&record.key), record);
     }
 
     fn next_position(&mut self) -> Position {
@@ -199,8 +216,8 @@ impl Mvcc {
         }
         if record.is_tombstone() && record.at.revision < self.compacted {
             self.history.forget(record.at);
-            if self.deleted.get(&record.key).is_some_and(|newest| newest.at == record.at) {
-                self.deleted.remove(&record.key);
+            if self.deleted.get(&record.key[..]).is_some_and(|newest| newest.at == record.at) {
+                self.deleted.remove(&record.key[..]);
             }
         }
     }
@@ -236,10 +253,10 @@ impl Mvcc {
     /// The key's record at a revision, unless it does not exist there.
     pub(crate) fn get(&self, key: &Bytes, at: ReadAt) -> Option<&Arc<Record>> {
         let revision = match at {
-            ReadAt::Latest => return self.live.get(key),
+            ReadAt::Latest => return self.live.get(&key[..]),
             ReadAt::Revision(revision) => revision,
         };
-        let newest = self.live.get(key).or_else(|| self.deleted.get(key))?;
+        let newest = self.live.get(&key[..]).or_else(|| self.deleted.get(&key[..]))?;
         self.as_of(newest, revision)
     }
 
@@ -328,7 +345,7 @@ impl Mvcc {
         let mut newest = 0;
         for record in self.records_after(None) {
             let index = if record.is_tombstone() { &self.deleted } else { &self.live };
-            newest += usize::from(index.get(&record.key).is_some_and(|newest| newest.at == record.at));
+            newest += usize::from(index.get(&record.key[..]).is_some_and(|newest| newest.at == record.at));
         }
         assert_eq!(newest, self.live.len() + self.deleted.len(), "the newest records are in one index each");
         let live_bytes = self.live.values().map(|record| record.logical_bytes()).sum::<i64>();
@@ -368,7 +385,7 @@ impl Mvcc {
     pub(crate) fn restore(&mut self, contents: Contents) {
         if contents.is_tombstone() {
             self.bury(contents);
-        } else if let Some(newest) = self.live.get_mut(&contents.key) {
+        } else if let Some(newest) = self.live.get_mut(&contents.key[..]) {
             let record = self.history.append(contents, Some(newest));
             self.live_bytes += record.logical_bytes() - newest.logical_bytes();
             *newest = record;
