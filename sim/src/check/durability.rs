@@ -19,6 +19,7 @@ use detcd_core::types::{LogIndex, Revision, Term};
 use detcd_core::{NodeStatus, Note, Role};
 
 use super::model::has_effect;
+use super::recent::Recent;
 use super::serializability::header_revision;
 use super::{CheckConfig, Checker, Interest, Violation};
 use crate::history::{HistoryEvent, OpId, Outcome};
@@ -47,9 +48,9 @@ pub struct Durability {
     /// Where each member stood after its last step.
     applied: Vec<LogIndex>,
     /// By the revision after the step.
-    reached: BTreeMap<Revision, Reached>,
+    reached: Recent<Revision, Reached>,
     /// By index: whoever has applied it is at least at this revision.
-    acknowledged: BTreeMap<LogIndex, Revision>,
+    acknowledged: Recent<LogIndex, Revision>,
     newest_leader: Term,
     /// By the newest leader's term at the time: the newest revision acknowledged by then.
     acknowledged_under: BTreeMap<Term, (Revision, OpId)>,
@@ -64,8 +65,8 @@ impl Durability {
             durable: vec![LogIndex(0); config.nodes],
             applied_term: vec![None; config.nodes],
             applied: vec![LogIndex(0); config.nodes],
-            reached: BTreeMap::new(),
-            acknowledged: BTreeMap::new(),
+            reached: Recent::new(WINDOW),
+            acknowledged: Recent::new(WINDOW),
             newest_leader: Term(0),
             acknowledged_under: BTreeMap::new(),
             acknowledged_max: 0,
@@ -93,11 +94,8 @@ impl Durability {
         self.durable[node] = status.durable;
         let before = self.applied[node];
         self.applied[node] = status.applied;
-        if self.reached.last_key_value().is_none_or(|(newest, _)| *newest < revision) && revision > 1 {
-            self.reached.insert(revision, Reached { first: before.next(), last: status.applied });
-            while self.reached.len() > WINDOW {
-                self.reached.pop_first();
-            }
+        if self.reached.newest().is_none_or(|(newest, _)| *newest < revision) && revision > 1 {
+            self.reached.get_or_insert(revision, Reached { first: before.next(), last: status.applied });
         }
         self.judge_replica(node, status, revision)
     }
@@ -105,7 +103,7 @@ impl Durability {
     fn judge_replica(&self, node: NodeIndex, status: &NodeStatus, revision: Revision) -> Result<(), String> {
         let applied = status.applied;
         if revision < self.acknowledged_max
-            && let Some((_, needed)) = self.acknowledged.range(..=applied).next_back()
+            && let Some(needed) = self.acknowledged.at_or_before(applied)
             && revision < *needed
         {
             return Err(format!(
@@ -136,13 +134,11 @@ impl Durability {
         {
             *newest = (*newest).max(older);
         }
-        let Some(reached) = self.reached.range(revision..).next().map(|(_, reached)| *reached) else { return Ok(()) };
-        let at_least = self.acknowledged.entry(reached.last).or_insert(revision);
-        *at_least = (*at_least).max(revision);
-        self.acknowledged_max = self.acknowledged_max.max(revision);
-        while self.acknowledged.len() > WINDOW {
-            self.acknowledged.pop_first();
+        let Some(reached) = self.reached.at_or_after(revision).copied() else { return Ok(()) };
+        if let Some(at_least) = self.acknowledged.get_or_insert(reached.last, revision) {
+            *at_least = (*at_least).max(revision);
         }
+        self.acknowledged_max = self.acknowledged_max.max(revision);
         let holders = self.durable.iter().filter(|durable| **durable >= reached.first).count();
         if holders <= self.durable.len() / 2 {
             return Err(format!(

@@ -23,6 +23,7 @@ use detcd_core::digest::Digest;
 use detcd_core::types::{LogIndex, Term};
 use detcd_core::{NodeStatus, Note, Role};
 
+use super::recent::Recent;
 use super::{CheckConfig, Checker, Interest, Violation};
 use crate::observe::{NodeIndex, Observation, Observed};
 
@@ -94,7 +95,7 @@ impl Shadow {
 #[derive(Debug)]
 pub struct LogMatching {
     logs: Vec<Shadow>,
-    entries: BTreeMap<(LogIndex, Term), Known>,
+    entries: Recent<(LogIndex, Term), Known>,
     /// The newest applied entry and its term.
     applied: (LogIndex, Term),
     /// The newest leader's term so far.
@@ -108,7 +109,7 @@ impl LogMatching {
     pub fn new(config: &CheckConfig) -> LogMatching {
         LogMatching {
             logs: (0..config.nodes).map(|_| Shadow::default()).collect(),
-            entries: BTreeMap::new(),
+            entries: Recent::new(2 * WINDOW_ENTRIES as usize),
             applied: (LogIndex(0), Term(0)),
             newest_leader: Term(0),
             committed: BTreeMap::new(),
@@ -155,7 +156,8 @@ impl LogMatching {
         log.end_at(index.0 - 1);
         log.durable = log.durable.min(index.0 - 1);
         log.push(term);
-        let known = self.entries.entry((index, term)).or_insert(Known { entry, previous });
+        // What is too old to be kept is behind everybody's window.
+        let Some(known) = self.entries.get_or_insert((index, term), Known { entry, previous }) else { return Ok(()) };
         if known.entry != entry {
             return Err(format!("index {index} of term {term} is another entry on node {node} than elsewhere"));
         }
@@ -168,7 +170,6 @@ impl LogMatching {
             (None, _) => known.previous = previous,
             _ => {}
         }
-        self.forget();
         Ok(())
     }
 
@@ -198,12 +199,6 @@ impl LogMatching {
                 "node {node} leads term {term} with term {stands} at index {index}, where term {of_term} was applied"
             )),
             _ => Ok(()),
-        }
-    }
-
-    fn forget(&mut self) {
-        while self.entries.len() as u64 > 2 * WINDOW_ENTRIES {
-            self.entries.pop_first();
         }
     }
 
@@ -243,7 +238,7 @@ impl LogMatching {
         log.leads = None;
         if self.logs.len() == 1 {
             let durable_term = self.logs[node].durable_term;
-            self.entries.retain(|(_, term), _| *term <= durable_term);
+            self.entries.retain(|(_, term)| term <= durable_term);
         }
     }
 }

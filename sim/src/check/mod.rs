@@ -10,6 +10,7 @@ pub mod log_matching;
 mod model;
 #[cfg(test)]
 mod observations;
+mod recent;
 pub mod replicas_agree;
 pub mod revisions;
 pub mod serializability;
