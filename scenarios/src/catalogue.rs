@@ -34,6 +34,7 @@ embedded! {
     "power-loss-all"
     "slow-disk"
     "disk-errors"
+    "rotten-disks"
     "clock-skew"
     "client-churn"
     "swarm"

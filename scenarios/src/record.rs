@@ -53,7 +53,10 @@ impl<W: Write> Checker for Recorder<'_, W> {
         let what = match &seen.what {
             Observation::History(event) => What::History((*event).clone()),
             Observation::Crashed { node } => What::Died(self.members[*node]),
-            Observation::Opened { .. } | Observation::Stepped { .. } | Observation::Healed => return Ok(()),
+            Observation::Opened { .. }
+            | Observation::Stepped { .. }
+            | Observation::Damaged { .. }
+            | Observation::Healed => return Ok(()),
         };
         let done = self.writer.as_mut().map_or(Ok(()), |writer| writer.line(&Line { at: seen.at, what }));
         self.keep(done);

@@ -54,6 +54,7 @@ pub fn make(source: &Source, seed: u64, verify: bool, out: &Path) -> Trial {
         ..Row::default()
     };
     let (shortfalls, marks) = (report.shortfalls.clone(), report.marks.clone());
+    row.detail = report.entitled.clone();
     let Some(ending) = ending else { return Trial { row, shortfalls, marks, notice: None } };
     row.verdict = ending.kind;
     row.checker = Some(ending.checker.clone());
@@ -164,6 +165,7 @@ fn broken_off(source: &Source, seed: u64, panic: &(dyn std::any::Any + Send)) ->
         messages: 0,
         marks: BTreeMap::new(),
         shortfalls: vec!["the run broke off".to_string()],
+        entitled: None,
         verdict: report::Verdict::Broken(violation),
         parting: None,
         fates: BTreeMap::new(),

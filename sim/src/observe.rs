@@ -31,6 +31,11 @@ pub enum Observation<'a> {
         /// Which.
         node: NodeIndex,
     },
+    /// A node's disk, while it was down, lost what it had promised to keep, in a way that the node can notice.
+    Damaged {
+        /// Which.
+        node: NodeIndex,
+    },
     /// A client did or saw something, or the store reached a new revision.
     History(&'a HistoryEvent),
     /// Faults have ended: from here on a core of the cluster has to converge.

@@ -28,6 +28,8 @@ pub struct DiskOdds {
     pub tail_ns: u64,
     /// What a crash leaves.
     pub crash: CrashOdds,
+    /// How many members' disks may be damaged.
+    pub damaged_members_max: u64,
 }
 
 /// Everything that a seed decides before the run starts.
@@ -86,7 +88,7 @@ impl Plan {
             clock_ppm: (0..nodes).map(|node| clock_rate(weather, &clock, node)).collect(),
             core: core(weather, nodes, scenario.phases.minority_left_behind_permille),
             client_links: LinkOdds { loss_permille: 0, duplicate_permille: 0, ..links },
-            disk: disk_odds(weather, &disk),
+            disk: disk_odds(weather, &disk, nodes),
             converge_within_ns: scenario.phases.converge_within_ms * MS,
             nodes: configs,
             links,
@@ -114,13 +116,14 @@ fn link_odds(weather: Weather, spec: &NetworkSpec) -> LinkOdds {
     }
 }
 
-fn disk_odds(weather: Weather, spec: &DiskSpec) -> DiskOdds {
+fn disk_odds(weather: Weather, spec: &DiskSpec, nodes: u64) -> DiskOdds {
     let pick = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[11, number]));
     DiskOdds {
         access_ns: pick(0, spec.access_us).max(1) * 1_000,
         sync_ns: pick(1, spec.sync_us).max(1) * 1_000,
         tail_permille: pick(2, spec.tail_permille),
         tail_ns: pick(3, spec.tail_us) * 1_000,
+        damaged_members_max: spec.damaged_members_max.map_or((nodes - 1) / 2, |span| pick(7, span)),
         crash: CrashOdds {
             keeps_permille: pick(4, spec.crash_keeps_permille),
             tears_permille: pick(5, spec.crash_tears_permille),
@@ -239,6 +242,7 @@ fn swarm_disk(weather: Weather) -> DiskSpec {
         crash_keeps_permille: Span::new(0, 900),
         crash_tears_permille: Span::new(0, 900),
         pages_permille: 400,
+        damaged_members_max: None,
     }
 }
 

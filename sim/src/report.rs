@@ -102,6 +102,8 @@ pub struct RunReport {
     pub marks: BTreeMap<&'static str, u64>,
     /// Whether the run reached what its scenario expects of one run; an empty list says yes.
     pub shortfalls: Vec<String>,
+    /// Why the run ended without converging although no promise was broken: a correct system could not have gone on.
+    pub entitled: Option<String>,
     /// The judgement.
     pub verdict: Verdict,
     /// Where the run left the trail that it was to follow, if it did.

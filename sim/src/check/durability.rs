@@ -43,6 +43,8 @@ struct Reached {
 pub struct Durability {
     /// The log of each member is durable up to here, as it says.
     durable: Vec<LogIndex>,
+    /// Whose disks were damaged: what they said before counts nevertheless.
+    damaged: Vec<bool>,
     /// The term of the last entry that each member applied in this life.
     applied_term: Vec<Option<Term>>,
     /// Where each member stood after its last step.
@@ -63,6 +65,7 @@ impl Durability {
     pub fn new(config: &CheckConfig) -> Durability {
         Durability {
             durable: vec![LogIndex(0); config.nodes],
+            damaged: vec![false; config.nodes],
             applied_term: vec![None; config.nodes],
             applied: vec![LogIndex(0); config.nodes],
             reached: Recent::new(WINDOW),
@@ -83,7 +86,7 @@ impl Durability {
         for note in notes {
             match note {
                 Note::Applied { term, .. } | Note::Installed { term, .. } => self.applied_term[node] = Some(*term),
-                Note::Durable { index, .. } => self.durable[node] = *index,
+                Note::Durable { index, .. } => self.holds(node, *index),
                 Note::Role { role: Role::Leader, term, .. } => self.newest_leader = self.newest_leader.max(*term),
                 _ => {}
             }
@@ -91,13 +94,19 @@ impl Durability {
         if !status.phase.takes_part() {
             return Ok(());
         }
-        self.durable[node] = status.durable;
+        self.holds(node, status.durable);
         let before = self.applied[node];
         self.applied[node] = status.applied;
         if self.reached.newest().is_none_or(|(newest, _)| *newest < revision) && revision > 1 {
             self.reached.get_or_insert(revision, Reached { first: before.next(), last: status.applied });
         }
         self.judge_replica(node, status, revision)
+    }
+
+    /// The member's log is durable up to here.
+    fn holds(&mut self, node: NodeIndex, durable: LogIndex) {
+        let before = if self.damaged[node] { self.durable[node] } else { LogIndex(0) };
+        self.durable[node] = durable.max(before);
     }
 
     fn judge_replica(&self, node: NodeIndex, status: &NodeStatus, revision: Revision) -> Result<(), String> {
@@ -170,6 +179,10 @@ impl Checker for Durability {
                 self.applied[node] = LogIndex(0);
                 Ok(())
             }
+            Observation::Damaged { node } => {
+                self.damaged[node] = true;
+                Ok(())
+            }
             Observation::History(HistoryEvent::Return { op, outcome: Outcome::Ok(response) })
                 if has_effect(response) =>
             {
@@ -222,6 +235,24 @@ mod tests {
         assert!(told(1).expect_err("one of three").detail.contains("only 1 of 3"));
         // The leader's own write may still be on its way.
         assert_eq!(told(2), Ok(()));
+    }
+
+    #[test]
+    fn what_a_member_held_before_its_disk_was_damaged_counts() {
+        let told = |damaged: bool| {
+            let mut run = script();
+            let mut replica = Replica::new();
+            run.notes(1, &[durable(1)]).notes(2, &[durable(1)]).notes(0, &[leads(0, 1)]);
+            replica.put("k", "v");
+            run.view(0, replica.view()).notes(0, &[applied(1, 1)]).crash(2);
+            if damaged {
+                run.tell(Observation::Damaged { node: 2 });
+            }
+            run.open(2).notes(2, &[durable(0)]).history(&put_answered(7, 2));
+            run.verdict()
+        };
+        assert_eq!(told(true), Ok(()));
+        assert!(told(false).expect_err("it lost it").detail.contains("only 1 of 3"));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!   newer term has to have it; a stale candidate of an older term that wins late need not, and is legal.
 //! * What a member applies is what stands in its log there.
 //! * After a crash the log may have lost what was not durable, and nothing else (figure 2, "Persistent state"). A
+//!   member whose disk was damaged may have lost more, if it is in repair ([`detcd_core::Phase::Repairing`]). A
 //!   member that is alone leads before its term is durable. If a crash takes that term, nobody has seen it, and it may
 //!   begin again.
 //!
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use detcd_core::digest::Digest;
 use detcd_core::types::{LogIndex, Term};
-use detcd_core::{NodeStatus, Note, Role};
+use detcd_core::{NodeStatus, Note, Phase, Role};
 
 use super::recent::Recent;
 use super::{CheckConfig, Checker, Interest, Violation};
@@ -54,6 +55,8 @@ struct Shadow {
     durable_term: Term,
     /// The member has to show after a crash that the durable part is still there.
     reopened: bool,
+    /// Its disk was damaged since then: it may have lost it, if it says so.
+    damaged: bool,
     leads: Option<Term>,
 }
 
@@ -222,6 +225,9 @@ impl LogMatching {
         });
         let log = &mut self.logs[node];
         log.reopened = false;
+        if std::mem::take(&mut log.damaged) && status.phase == Phase::Repairing {
+            log.durable = log.durable.min(status.last.0);
+        }
         let last = appended.unwrap_or(status.last).0;
         if appended.is_none() && last < log.durable {
             let durable = log.durable;
@@ -259,6 +265,10 @@ impl Checker for LogMatching {
             }
             Observation::Crashed { node } | Observation::Opened { node } => {
                 self.crashed(node);
+                Ok(())
+            }
+            Observation::Damaged { node } => {
+                self.logs[node].damaged = true;
                 Ok(())
             }
             _ => Ok(()),
@@ -380,6 +390,24 @@ mod tests {
         assert!(told(1).expect_err("lost").detail.contains("was durable"));
         assert_eq!(told(2), Ok(()));
         assert_eq!(told(3), Ok(()));
+    }
+
+    #[test]
+    fn a_damaged_disk_may_have_lost_more_if_the_member_is_in_repair() {
+        let told = |damaged: bool, phase: Phase| {
+            judge(|run| {
+                run.notes(0, &[appended(1, 1, 11), appended(2, 1, 12), durable(2)]).crash(0);
+                if damaged {
+                    run.tell(Observation::Damaged { node: 0 });
+                }
+                run.open(0);
+                (run.status(0).last, run.status(0).phase) = (LogIndex(1), phase);
+                run.notes(0, &[]);
+            })
+        };
+        assert!(told(true, Phase::Serving).expect_err("it does not know").detail.contains("was durable"));
+        assert!(told(false, Phase::Repairing).is_err());
+        assert_eq!(told(true, Phase::Repairing), Ok(()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The contract is [`DiskAction`]'s, to the letter: what is not synced may survive in any subset, in whole or in
 //! sectors; directory changes without a sync of their directory may each be undone.
 
+mod damage;
 mod rope;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use detcd_core::effect::FileName;
 use detcd_core::{DiskAction, DiskError, DiskReply, Listing};
 
 use crate::weather::{nth, permille};
+pub(crate) use damage::MARKS_FILE;
+pub use damage::{Damage, Damaged};
 use rope::Rope;
 
 /// A disk keeps or loses at least this many bytes together.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Span;
+use crate::disk::Damage;
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -42,6 +43,14 @@ pub enum FaultKind {
     /// The next sync of a file on the member's disk fails, and what it was to make durable is lost. The member, which
     /// has to halt, starts again when the fault ends.
     SyncError,
+    /// The member loses power, and the end of its log rots: a bit flips, or sectors are gone that a mark covers. When
+    /// the fault ends it starts again, and may refuse. Strikes no more members than `damaged_members_max` says.
+    RotTail,
+    /// The member loses power, and something older rots: a bit in its log, in a checkpoint or in a mark. Otherwise as
+    /// `rot-tail`.
+    Rot,
+    /// The member loses power, and sectors of its log or of a checkpoint stand elsewhere. Otherwise as `rot-tail`.
+    MisdirectedWrite,
     /// The member's clock runs `strength` permille fast or slow.
     ClockSkew,
     /// The member's clock jumps ahead by `strength` ms, at once. It never goes back.
@@ -56,7 +65,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 21] = [
+    pub const ALL: [FaultKind; 24] = [
         FaultKind::Isolate,
         FaultKind::Split,
         FaultKind::Bridge,
@@ -73,6 +82,9 @@ impl FaultKind {
         FaultKind::NoSpace,
         FaultKind::WriteError,
         FaultKind::SyncError,
+        FaultKind::RotTail,
+        FaultKind::Rot,
+        FaultKind::MisdirectedWrite,
         FaultKind::ClockSkew,
         FaultKind::ClockStep,
         FaultKind::Loss,
@@ -99,11 +111,24 @@ impl FaultKind {
             FaultKind::NoSpace => "no-space",
             FaultKind::WriteError => "write-error",
             FaultKind::SyncError => "sync-error",
+            FaultKind::RotTail => "rot-tail",
+            FaultKind::Rot => "rot",
+            FaultKind::MisdirectedWrite => "misdirected-write",
             FaultKind::ClockSkew => "clock-skew",
             FaultKind::ClockStep => "clock-step",
             FaultKind::Loss => "loss",
             FaultKind::Delay => "delay",
             FaultKind::ClientCut => "client-cut",
+        }
+    }
+
+    /// What it does to the disk beyond what a crash does, if anything.
+    pub fn damage(self) -> Option<Damage> {
+        match self {
+            FaultKind::RotTail => Some(Damage::LogEnd),
+            FaultKind::Rot => Some(Damage::Older),
+            FaultKind::MisdirectedWrite => Some(Damage::Misdirected),
+            _ => None,
         }
     }
 

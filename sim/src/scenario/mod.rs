@@ -129,6 +129,10 @@ pub struct DiskSpec {
     pub crash_tears_permille: Span,
     /// Out of 1,000 runs, in how many a crash keeps or loses whole pages of 4 KiB, and not sectors of 512 bytes.
     pub pages_permille: u32,
+    /// How many members' disks may be damaged in a run, by `rot`, `rot-tail` and `misdirected-write`. Left out, as many
+    /// as can be missing from a quorum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged_members_max: Option<Span>,
 }
 
 impl Default for DiskSpec {
@@ -141,6 +145,7 @@ impl Default for DiskSpec {
             crash_keeps_permille: Span::fixed(400),
             crash_tears_permille: Span::fixed(300),
             pages_permille: 250,
+            damaged_members_max: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use detcd_core::{Phase, Role};
 
 use super::World;
+use super::host::Host;
 use super::queue::Event;
 use crate::check::ViolationKind;
 use crate::history::OpId;
@@ -29,6 +30,8 @@ pub(super) struct Convergence {
     probes_made: u64,
     /// Since when everything is as it has to be.
     settled_since: Option<u64>,
+    /// Why nothing has to happen any more, if so.
+    pub entitled: Option<String>,
 }
 
 impl World<'_> {
@@ -37,6 +40,9 @@ impl World<'_> {
         self.record.begin(self.now, 18, None);
         self.record.say(|| "HEALED: from here on the core has to converge".into());
         let nodes = self.hosts.len();
+        if !self.is_quorum(|node| self.plan.core[node] && self.hosts[node].refusal.is_none()) {
+            self.plan.core.fill(true);
+        }
         let left_behind: Vec<NodeIndex> = (0..nodes).filter(|node| !self.plan.core[*node]).collect();
         for left in left_behind {
             for other in (0..nodes).filter(|other| *other != left) {
@@ -49,11 +55,36 @@ impl World<'_> {
         self.observe(Observation::Healed);
         self.read_freely();
         let clients = u32::try_from(self.clients.len()).expect("few clients");
-        self.convergence.to_probe = (self.plan.workload.clients..clients).collect();
+        let can_start = |prober: &u32| self.hosts[self.clients[*prober as usize].node].refusal.is_none();
+        self.convergence.to_probe = (self.plan.workload.clients..clients).filter(can_start).collect();
         for prober in self.convergence.to_probe.clone() {
             self.probe(prober);
         }
         self.queue.push(self.now + CHECK_EVERY_NS, Event::Check);
+    }
+
+    /// A member stays down for good: nobody waits for it, and if too many do, nobody waits for anything.
+    pub(super) fn do_without(&mut self, node: NodeIndex) {
+        let clients = &self.clients;
+        self.convergence.to_probe.retain(|prober| clients[*prober as usize].node != node);
+        if !self.is_quorum(|node| self.hosts[node].refusal.is_none()) {
+            self.is_entitled("refuse to start", |host| host.refusal.is_some());
+        }
+    }
+
+    fn is_quorum(&self, counts: impl Fn(NodeIndex) -> bool) -> bool {
+        (0..self.hosts.len()).filter(|node| counts(*node)).count() > self.hosts.len() / 2
+    }
+
+    /// A correct system could not go on either: the run is over.
+    fn is_entitled(&mut self, what: &str, who: impl Fn(&Host) -> bool) {
+        let members: Vec<String> =
+            (1..).zip(&self.hosts).filter(|(_, host)| who(host)).map(|(n, _)| format!("m{n}")).collect();
+        let why = format!("entitled to be stuck: {} {what}, and the others are no quorum", members.join(", "));
+        self.record.say(|| why.clone());
+        *self.marks.entry("run: entitled to be stuck").or_default() += 1;
+        self.convergence.entitled = Some(why);
+        self.is_over = true;
     }
 
     /// The prober writes, which proves that its member can get something committed and applied.
@@ -85,6 +116,12 @@ impl World<'_> {
             Some(why) => {
                 self.convergence.settled_since = None;
                 if self.now >= self.plan.heal_at + self.plan.converge_within_ns {
+                    // A member in repair has no vote, and if the others elect nobody it gets none.
+                    let is_lost = |host: &Host| host.refusal.is_some() || host.status.phase == Phase::Repairing;
+                    if !self.is_quorum(|node| !is_lost(&self.hosts[node])) {
+                        self.is_entitled("have lost what they had acknowledged", is_lost);
+                        return;
+                    }
                     let after_ms = self.plan.converge_within_ns / MS;
                     self.fail(ViolationKind::Liveness, "convergence", format!("{after_ms} ms after all faults: {why}"));
                     return;
@@ -102,7 +139,8 @@ impl World<'_> {
 
     /// The first thing that is not yet as it has to be.
     fn unsettled(&self) -> Option<String> {
-        let core: Vec<NodeIndex> = (0..self.hosts.len()).filter(|node| self.plan.core[*node]).collect();
+        let waits_for = |node: &NodeIndex| self.plan.core[*node] && self.hosts[*node].refusal.is_none();
+        let core: Vec<NodeIndex> = (0..self.hosts.len()).filter(waits_for).collect();
         for &node in &core {
             let phase = self.hosts[node].status.phase;
             if phase != Phase::Serving {

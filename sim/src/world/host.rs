@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use detcd_core::effect::FileName;
 use detcd_core::types::{CallId, NodeId, StreamId};
 use detcd_core::{Node, NodeStatus, Phase};
 
@@ -49,6 +50,11 @@ pub(super) struct Host {
     pub ambush: Option<Ambush>,
     /// It was asked to stop cleanly.
     pub stopping: bool,
+    /// Files that were damaged beyond what a crash does, and in which life the last time.
+    pub damaged_files: Vec<FileName>,
+    pub damaged_boot: Option<u32>,
+    /// Why it does not start any more.
+    pub refusal: Option<String>,
     /// In this life it was told that an operation on its disk failed.
     pub has_disk_failed: bool,
 }
@@ -82,6 +88,9 @@ impl Host {
             disk_stalled_until: 0,
             ambush: None,
             stopping: false,
+            damaged_files: Vec::new(),
+            damaged_boot: None,
+            refusal: None,
             has_disk_failed: false,
         }
     }

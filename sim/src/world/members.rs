@@ -89,6 +89,12 @@ impl World<'_> {
 
     /// The member says that it must not go on. It may, if its disk has failed.
     pub(super) fn halted(&mut self, node: NodeIndex, reason: &HaltReason) {
+        if let HaltReason::Damaged { file, offset, .. } = reason
+            && !self.hosts[node].damaged_files.is_empty()
+        {
+            self.refused(node, reason, (file, *offset));
+            return;
+        }
         let is_excused = matches!(reason, HaltReason::Disk { .. }) && self.hosts[node].has_disk_failed;
         if is_excused {
             self.record.say(|| format!("m{} halts: {reason}", node + 1));

@@ -4,6 +4,7 @@ mod ambush;
 mod calls;
 mod client;
 mod converge;
+mod damage;
 mod describe;
 mod host;
 mod members;
@@ -215,7 +216,11 @@ impl<'a> World<'a> {
 
     fn finish(&mut self) {
         for (_, checker) in &mut self.checkers {
-            if let Err(violation) = checker.finish(self.now) {
+            // Who is entitled to be stuck has not kept anybody waiting too long.
+            let waits = |violation: &Violation| violation.kind == ViolationKind::Liveness;
+            if let Err(violation) = checker.finish(self.now)
+                && !(self.convergence.entitled.is_some() && waits(&violation))
+            {
                 self.violation.get_or_insert(violation);
             }
         }
@@ -236,6 +241,7 @@ impl<'a> World<'a> {
             messages: self.messages,
             marks: self.marks,
             shortfalls: Vec::new(),
+            entitled: self.convergence.entitled,
             verdict: self.violation.map_or(Verdict::Ok, Verdict::Broken),
             parting: self.record.parting,
             fates: self.fates,

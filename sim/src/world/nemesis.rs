@@ -88,6 +88,7 @@ impl World<'_> {
                 let death = if permille(nth(fault.draw, 1), 750) { Death::Power } else { Death::Process };
                 Some(self.take_down(vec![node], death))
             }
+            FaultKind::RotTail | FaultKind::Rot | FaultKind::MisdirectedWrite => self.damage_disk(node, &fault),
             FaultKind::PowerLoss => Some(self.take_down((0..self.hosts.len()).collect(), Death::Power)),
             FaultKind::Restart => {
                 if !self.hosts[node].is_up() || self.hosts[node].pauses > 0 {
@@ -162,7 +163,7 @@ impl World<'_> {
         }
     }
 
-    fn take_down(&mut self, nodes: Vec<NodeIndex>, death: Death) -> Struck {
+    pub(super) fn take_down(&mut self, nodes: Vec<NodeIndex>, death: Death) -> Struck {
         for node in &nodes {
             self.kill(*node, death);
             self.hosts[*node].downs += 1;
