@@ -21,8 +21,8 @@ fn main() {
     println!("cargo::rustc-env=DETCD_COMMIT={}", commit(&here).unwrap_or_default());
 }
 
-/// The commit that is built, as `DETCD_COMMIT` says or else git, if there is one: the time of the commit in seconds since
-/// 1970, a space, and its hash, with a `+` if files were changed since.
+/// The commit that is built, as `DETCD_COMMIT` says or else git, if there is one: the time of the commit in seconds
+/// since 1970, a space, and its hash, with a `+` if files were changed since.
 fn commit(here: &Path) -> Option<String> {
     if let Ok(said) = env::var("DETCD_COMMIT") {
         return Some(said);

@@ -35,8 +35,8 @@ pub(crate) fn encode_raft(cluster: ClusterId, from: NodeId, to: NodeId, message:
     Bytes::from(frame)
 }
 
-/// Reads a frame around a raft message up to the message itself, if it is encoded as [`encode_raft`] does it; also gives
-/// where the message begins.
+/// Reads a frame around a raft message up to the message itself, if it is encoded as [`encode_raft`] does it; gives
+/// where the message begins, too.
 fn decode_raft_head(frame: &[u8]) -> Option<(pb::Frame, usize)> {
     let mut head = pb::Frame::default();
     let mut rest = frame;

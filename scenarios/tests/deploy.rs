@@ -1,5 +1,5 @@
-//! The ready-made files under `deploy/`: that they are well-formed as far as that can be told here, and that the commands
-//! in them are ours.
+//! The ready-made files under `deploy/`: that they are well-formed as far as that can be told here, and that the
+//! commands in them are ours.
 
 use std::fs;
 use std::path::{Path, PathBuf};

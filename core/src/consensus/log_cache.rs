@@ -1,4 +1,4 @@
-//! The log in memory: the entries since some point. Older ones are gone, and a follower that needs them gets a snapshot.
+//! The log in memory: the entries since some point. Older ones are gone; a follower that needs them gets a snapshot.
 //! raft-rs reads it as its storage, and sees everything of an entry but its data (see [`wire`]).
 
 use std::collections::VecDeque;

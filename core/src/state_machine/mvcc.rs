@@ -68,8 +68,8 @@ impl Default for Mvcc {
 /// A key up to this length is cheaper to write once more than to share with the version before.
 const KEY_COPY_BYTES_MAX: usize = 64;
 
-/// Key and value in memory of their own: records own their bytes, since a slice of a request would keep the whole buffer
-/// that it came in.
+/// Key and value in memory of their own: records own their bytes, since a slice of a request would keep the whole
+/// buffer that it came in.
 fn owned(key: &[u8], value: &[u8]) -> (Bytes, Bytes) {
     let mut bytes = Vec::with_capacity(key.len() + value.len());
     bytes.extend_from_slice(key);

@@ -100,7 +100,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_answers_as_a_map_does(keys in prop::collection::vec(0..200u32, 0..120), asked in 0..210u32, gone in 0..200u32) {
+        fn it_answers_as_a_map_does(
+            keys in prop::collection::vec(0..200u32, 0..120),
+            asked in 0..210u32,
+            gone in 0..200u32,
+        ) {
             let mut recent = Recent::new(usize::MAX);
             let mut map = BTreeMap::new();
             for key in keys {
