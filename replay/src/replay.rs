@@ -115,6 +115,7 @@ mod tests {
             seed: 7,
             removed_ops: Default::default(),
             removed_faults: Default::default(),
+            crash: None,
             build: Build::this(),
             verdict,
             digest: report.digest.to_string(),

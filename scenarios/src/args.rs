@@ -27,12 +27,47 @@ pub enum Command {
     List,
     /// Runs scenarios on seeds: without SCENARIO all of the catalogue, without seeds fresh ones for a minute
     Run(RunArgs),
+    /// Runs SCENARIO on a seed again and again, with a crash of one member at every moment and every outcome of it
+    #[command(name = "crashpoints")]
+    CrashPoints(CrashPointsArgs),
     /// Folds the results of campaigns, or of the shards of one, into one summary
     Merge(MergeArgs),
     /// Judges the history of a cluster, real or simulated, that was recorded in FILE (scenarios/HISTORY.md)
     Check(CheckArgs),
     /// Runs SCENARIO on a seed and records what its clients did and saw, as `check` reads it
     Record(RecordArgs),
+}
+
+/// What `detcd-sim crashpoints` takes.
+#[derive(Args, Debug)]
+pub struct CrashPointsArgs {
+    /// A name from `detcd-sim list`, or the path of a .toml file
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: String,
+    /// The seed
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
+    pub seed: u64,
+    /// The member that crashes, counted from 1
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub node: u64,
+    /// Leave out the moments before this virtual time
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub from_ms: u64,
+    /// Leave out the moments from this virtual time on
+    #[arg(long, value_name = "MS")]
+    pub to_ms: Option<u64>,
+    /// Run so many crashes at most: moments at even distances, a few outcomes of each
+    #[arg(long, value_name = "RUNS", default_value_t = 1_000, value_parser = parse_runs)]
+    pub max: usize,
+    /// Run so many at once; as many as there are cores by default
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
+    pub jobs: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Put failure files there; target/failures by default
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// What `detcd-sim merge` takes.
@@ -259,6 +294,13 @@ fn parse_at_least(text: &str) -> Result<AtLeast, String> {
         return Err(form());
     }
     Ok(AtLeast { what: what.to_string(), least: least.parse().map_err(|_| form())? })
+}
+
+fn parse_runs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(runs) if (1..=100_000_000).contains(&runs) => Ok(runs),
+        _ => Err("the number of runs is from 1 to 100000000".to_string()),
+    }
 }
 
 fn parse_jobs(text: &str) -> Result<usize, String> {

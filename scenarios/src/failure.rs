@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use detcd_core::digest::Digest;
-use detcd_sim::run::RunOptions;
+use detcd_sim::run::{CrashPoint, RunOptions};
 use detcd_sim::trail::DigestTrail;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,6 +35,9 @@ pub struct Failure {
     pub removed_ops: BTreeSet<u64>,
     /// Faults that the run leaves out, by their ids.
     pub removed_faults: BTreeSet<u64>,
+    /// A crash beside those of the scenario.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<CrashPoint>,
     /// Which build found it.
     pub build: Build,
     /// How the run ended.
@@ -138,14 +141,19 @@ impl Failure {
         RunOptions {
             removed_ops: self.removed_ops.clone(),
             removed_faults: self.removed_faults.clone(),
+            crash: self.crash.clone(),
             expected: Some(self.trail.clone()),
             ..RunOptions::default()
         }
     }
 
-    /// The name of the file that [`Failure::write`] makes: scenario and seed.
+    /// The name of the file that [`Failure::write`] makes: scenario, seed, and the crash beside those of the scenario.
     pub fn file_name(&self) -> String {
-        format!("{}-{}.json", self.scenario, self.seed)
+        let crash = self.crash.as_ref().map_or(String::new(), |CrashPoint { node, moment, image }| {
+            let image = Digest::of(format!("{image:?}").as_bytes()).0 & 0xffff;
+            format!("-m{}-{moment}-{image:04x}", node + 1)
+        });
+        format!("{}-{}{crash}.json", self.scenario, self.seed)
     }
 
     /// Writes the failure into `folder`, which is made if need be, in one rename, and gives the file's path. An older
@@ -216,6 +224,7 @@ mod tests {
             seed: u64::MAX,
             removed_ops: BTreeSet::from([7]),
             removed_faults: BTreeSet::new(),
+            crash: None,
             build: Build::this(),
             verdict: Ending {
                 kind: Verdict::Safety,

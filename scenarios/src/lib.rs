@@ -8,6 +8,7 @@ pub mod args;
 pub mod campaign;
 pub mod catalogue;
 pub mod check;
+pub mod crashpoints;
 pub mod failure;
 pub mod fold;
 pub mod history_file;

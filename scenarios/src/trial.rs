@@ -1,6 +1,7 @@
 //! One run of a campaign: played, judged, and put on file if it failed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
@@ -34,13 +35,38 @@ pub struct Trial {
 
 /// Runs `source` on `seed`, twice if `verify`; a failure is written into the folder `out`.
 pub fn make(source: &Source, seed: u64, verify: bool, out: &Path) -> Trial {
-    let began = Instant::now();
     let options = RunOptions::default();
+    let began = Instant::now();
     let report = play(source, seed, &options);
-    let mut ending = ending_of(&report);
-    if verify && let Some(difference) = differs_when_repeated(source, seed, &report) {
-        ending = Some(difference);
-    }
+    let difference = if verify { differs_when_repeated(source, seed, &report) } else { None };
+    put_on_file(source, &options, report, difference, began, out)
+}
+
+/// Runs `source` on `seed` with `options`; `differs` says how the run differs from what it has to be, if it does.
+pub fn make_with(
+    source: &Source,
+    seed: u64,
+    options: &RunOptions,
+    out: &Path,
+    differs: impl Fn(&RunReport) -> Option<String>,
+) -> Trial {
+    let began = Instant::now();
+    let report = play(source, seed, options);
+    let ending = |detail| Ending { kind: Verdict::Safety, checker: DETERMINISM.to_string(), detail, at_ns: 0 };
+    let difference = differs(&report).map(ending);
+    put_on_file(source, options, report, difference, began, out)
+}
+
+fn put_on_file(
+    source: &Source,
+    options: &RunOptions,
+    report: RunReport,
+    difference: Option<Ending>,
+    began: Instant,
+    out: &Path,
+) -> Trial {
+    let seed = report.seed;
+    let ending = difference.or_else(|| ending_of(&report));
     let mut row = Row {
         scenario: report.scenario.clone(),
         seed,
@@ -60,7 +86,7 @@ pub fn make(source: &Source, seed: u64, verify: bool, out: &Path) -> Trial {
     row.checker = Some(ending.checker.clone());
     row.detail = Some(ending.detail.clone());
     let said = format!("{} (seed {seed}): {}", row.scenario, said(&ending));
-    let notice = match failure_of(source, &report, &options, ending).write(out) {
+    let notice = match failure_of(source, &report, options, ending).write(out) {
         Ok(path) => {
             let path = path.to_string_lossy().into_owned();
             let notice = format!("{said}\n  again: {}", replay_command(&path));
@@ -81,6 +107,12 @@ pub fn play(source: &Source, seed: u64, options: &RunOptions) -> RunReport {
         }
         run::run(&source.scenario, seed, options)
     }));
+    played.unwrap_or_else(|panic| broken_off(source, seed, &*panic))
+}
+
+/// As [`play`] without options; the report lists the moments for a crash of a member in a window of virtual time.
+pub fn play_scouting(source: &Source, seed: u64, node: usize, window: Range<u64>) -> RunReport {
+    let played = catch_unwind(AssertUnwindSafe(|| run::run_scouting(&source.scenario, seed, node, window)));
     played.unwrap_or_else(|panic| broken_off(source, seed, &*panic))
 }
 
@@ -139,6 +171,7 @@ fn failure_of(source: &Source, report: &RunReport, options: &RunOptions, verdict
         seed: report.seed,
         removed_ops: options.removed_ops.clone(),
         removed_faults: options.removed_faults.clone(),
+        crash: options.crash.clone(),
         build: Build::this(),
         verdict,
         digest: report.digest.to_string(),
@@ -169,6 +202,7 @@ fn broken_off(source: &Source, seed: u64, panic: &(dyn std::any::Any + Send)) ->
         verdict: report::Verdict::Broken(violation),
         parting: None,
         fates: BTreeMap::new(),
+        moments: Vec::new(),
     }
 }
 

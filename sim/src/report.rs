@@ -7,6 +7,7 @@ use detcd_core::digest::Digest;
 use crate::check::{Violation, ViolationKind};
 use crate::observe::NodeIndex;
 use crate::trail::DigestTrail;
+use crate::world::Moment;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub struct RunReport {
     pub parting: Option<Parting>,
     /// The fates of all messages, if they were asked for.
     pub fates: BTreeMap<MessageKey, MessageFate>,
+    /// The moments for a crash that were asked for; or the one at which the crash came that was asked for.
+    pub moments: Vec<Moment>,
 }
 
 impl RunReport {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use detcd_scenarios::args::{self, Cli, Command, RunArgs};
 use detcd_scenarios::row::Verdict;
-use detcd_scenarios::{check, merge, record, run};
+use detcd_scenarios::{check, crashpoints, merge, record, run};
 
 /// A simulated world makes and drops small things all the time; this allocator halves what that costs.
 #[global_allocator]
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::List => run::list(io::stdout().lock()).map(|()| 0),
         Command::Check(args) => check::check(&args.file, args.json, io::stdout().lock()).map(Verdict::exit_status),
         Command::Record(args) => record::record(&args).map(Verdict::exit_status),
+        Command::CrashPoints(args) => crashpoints::crashpoints(&args),
         Command::Merge(args) => merge::merge(&args, io::stdout().lock()),
         Command::Run(args) => run::run(&args),
     };

@@ -4,6 +4,7 @@
 //! sectors; directory changes without a sync of their directory may each be undone.
 
 mod damage;
+mod outcome;
 mod rope;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use detcd_core::{DiskAction, DiskError, DiskReply, Listing};
 use crate::weather::{nth, permille};
 pub(crate) use damage::MARKS_FILE;
 pub use damage::{Damage, Damaged};
+pub use outcome::{Image, images};
 use rope::Rope;
 
 /// A disk keeps or loses at least this many bytes together.
@@ -342,16 +344,24 @@ fn apply(rope: &mut Rope, change: Change) {
 /// Applies some of the pieces of `grain_bytes` that a write touches.
 fn tear(rope: &mut Rope, change: Change, grain_bytes: u64, draw: u64) {
     let Change::Write(offset, bytes) = change else { return };
+    for (at, piece) in pieces(offset, &bytes, grain_bytes) {
+        if permille(nth(draw, at / grain_bytes), 500) {
+            rope.write(at, piece);
+        }
+    }
+}
+
+/// What a write at `offset` puts into each piece of `grain_bytes` that it touches, and where.
+fn pieces(offset: u64, bytes: &Bytes, grain_bytes: u64) -> impl Iterator<Item = (u64, Bytes)> {
     let mut from = 0;
-    while from < bytes.len() {
+    std::iter::from_fn(move || {
         let at = offset + from as u64;
         let room = grain_bytes - at % grain_bytes;
         let to = bytes.len().min(from + usize::try_from(room).expect("a piece is small"));
-        if permille(nth(draw, at / grain_bytes), 500) {
-            rope.write(at, bytes.slice(from..to));
-        }
+        let piece = (from < bytes.len()).then(|| (at, bytes.slice(from..to)));
         from = to;
-    }
+        piece
+    })
 }
 
 /// The directory of a file: what is before the last `/`, or nothing.

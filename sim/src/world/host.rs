@@ -114,6 +114,13 @@ impl Host {
         self.has_disk_failed = false;
     }
 
+    /// Everything that was sent in the life that has just ended arrives, as if it had left at once.
+    pub fn let_everything_go(&mut self) {
+        if let Some(death) = self.deaths.last_mut() {
+            *death = u64::MAX;
+        }
+    }
+
     /// Whether something that left in one of its lives really left before that life ended.
     pub fn let_go(&self, departure: &Departure) -> bool {
         let boot = usize::try_from(departure.boot).expect("few lives");

@@ -114,7 +114,7 @@ impl World<'_> {
     }
 
     /// Peers learn that a member came or went, if they can.
-    fn hint_peers(&mut self, node: NodeIndex, up: bool) {
+    pub(super) fn hint_peers(&mut self, node: NodeIndex, up: bool) {
         for peer in 0..self.hosts.len() {
             let draw = self.weather.draw(Domain::Message, &[node as u64, peer as u64, self.now]);
             let at = self.now + MS + below(draw, 50 * MS);

@@ -4,6 +4,7 @@ mod ambush;
 mod calls;
 mod client;
 mod converge;
+mod crash_point;
 mod damage;
 mod describe;
 mod host;
@@ -33,6 +34,8 @@ use crate::weather::Weather;
 use ambush::Lurking;
 use client::Client;
 use converge::Convergence;
+use crash_point::Sweep;
+pub use crash_point::{CrashPoint, Moment};
 use host::Host;
 use nemesis::Struck;
 use queue::{Event, Queue};
@@ -77,6 +80,8 @@ pub(crate) struct World<'a> {
     record_fates: bool,
     fates: BTreeMap<MessageKey, MessageFate>,
     is_over: bool,
+    /// A crash that is to come, or a look at the moments for one.
+    sweep: Option<Sweep>,
 }
 
 impl<'a> World<'a> {
@@ -115,6 +120,7 @@ impl<'a> World<'a> {
             record_fates: options.record_fates,
             fates: BTreeMap::new(),
             is_over: false,
+            sweep: options.crash.as_ref().map(Sweep::strike),
             plan,
         };
         check::all(&world.check_config()).into_iter().for_each(|checker| world.add_checker(checker));
@@ -125,6 +131,11 @@ impl<'a> World<'a> {
     /// One more that is told what it has an interest in.
     pub(crate) fn add_checker(&mut self, checker: Box<dyn Checker + 'a>) {
         self.checkers.push((checker.interest(), checker));
+    }
+
+    /// Notes the moments of a member in a window of virtual time, in nanoseconds.
+    pub(crate) fn scout(&mut self, node: NodeIndex, from: u64, to: u64) {
+        self.sweep = Some(Sweep::scout(node, from, to));
     }
 
     /// What checkers have to know of this world beforehand.
@@ -192,6 +203,7 @@ impl<'a> World<'a> {
             Event::FaultEnd { index } => self.fault_ends(index),
             Event::Flap { index } => self.flap(index),
             Event::Start { node, boot } => self.start(node, boot),
+            Event::PowerReturns { node } => self.power_returns(node),
             Event::Heal => self.heal(),
             Event::Check => self.check_convergence(),
         }
@@ -245,6 +257,7 @@ impl<'a> World<'a> {
             verdict: self.violation.map_or(Verdict::Ok, Verdict::Broken),
             parting: self.record.parting,
             fates: self.fates,
+            moments: self.sweep.map(Sweep::into_moments).unwrap_or_default(),
         };
         report.shortfalls = shortfalls(&report, &self.expect);
         report

@@ -252,7 +252,7 @@ impl World<'_> {
     }
 
     /// One fault less keeps the member down; if it was the last one, it starts soon.
-    fn bring_up(&mut self, node: NodeIndex) {
+    pub(super) fn bring_up(&mut self, node: NodeIndex) {
         let host = &mut self.hosts[node];
         host.downs -= 1;
         if host.downs == 0 {

@@ -86,6 +86,7 @@ pub(super) enum Event {
     FaultEnd { index: usize },
     Flap { index: usize },
     Start { node: NodeIndex, boot: u32 },
+    PowerReturns { node: NodeIndex },
     Heal,
     Check,
 }

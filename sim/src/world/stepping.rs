@@ -60,10 +60,7 @@ impl World<'_> {
         }
         let what = Observation::Stepped { node, notes: &out.notes, status, view: &view };
         tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
-        for effect in out.effects.drain(..) {
-            self.record.effect(&effect);
-            self.perform(node, effect);
-        }
+        self.perform_all(node, out);
         self.plan_wakeup(node);
     }
 
@@ -100,7 +97,7 @@ impl World<'_> {
     }
 
     /// Performs an effect, or plans its being performed.
-    fn perform(&mut self, node: NodeIndex, effect: Effect) {
+    pub(super) fn perform(&mut self, node: NodeIndex, effect: Effect) {
         match effect {
             Effect::Send { to, frame, .. } => self.send(node, host::index(to), frame),
             Effect::Reply { call, result } => self.reply(node, call, Answer::Result(Box::new(result))),
