@@ -197,6 +197,8 @@ pub struct WorkloadSpec {
     pub keys: Span,
     /// How long a value is, at least; a few bytes name its operation.
     pub value_bytes: Span,
+    /// Out of 1,000 values, how many are some sectors longer than that, so that a crash can tear their records.
+    pub long_values_permille: u32,
     /// How long a client waits for an answer.
     pub timeout_ms: Span,
     /// How often each kind of operation occurs, relative to the others.
@@ -210,6 +212,7 @@ impl Default for WorkloadSpec {
             ops_per_second: Span::fixed(60),
             keys: Span::fixed(6),
             value_bytes: Span::fixed(16),
+            long_values_permille: 40,
             timeout_ms: Span::fixed(3_000),
             mix: Mix::default(),
         }
@@ -313,6 +316,9 @@ impl Scenario {
             }
             if workload.keys.min < 1 || workload.keys.max > 1_000 {
                 return Err(("keys", "`keys` takes 1 to 1000".into()));
+            }
+            if workload.long_values_permille > 1_000 {
+                return Err(("long_values_permille", "`long_values_permille` takes 0 to 1000".into()));
             }
             if workload.timeout_ms.min < 1 {
                 return Err(("timeout_ms", "`timeout_ms` takes 1 or more".into()));

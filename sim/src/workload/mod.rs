@@ -78,6 +78,8 @@ pub struct Workload {
     pub keys: u64,
     /// How long a value is, at least.
     pub value_bytes: u64,
+    /// Out of 1,000 values, how many are some sectors longer.
+    pub long_values_permille: u64,
     /// How long a client waits for an answer.
     pub timeout_ns: u64,
     /// The mix.
@@ -94,6 +96,7 @@ impl Workload {
             ops_per_second: pick(1, spec.ops_per_second),
             keys: pick(2, spec.keys),
             value_bytes: pick(3, spec.value_bytes),
+            long_values_permille: spec.long_values_permille.into(),
             timeout_ns: (pick(4, spec.timeout_ms) * MS).min(request_timeout_ns),
             mix: spec.mix.clone(),
         }

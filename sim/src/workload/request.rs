@@ -76,7 +76,7 @@ pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
 /// The write that proves that the cluster makes progress again.
 pub fn probe_put(id: u64) -> Request {
     let key = Bytes::from_static(b"probe");
-    Request::Put(pb::PutRequest { key, value: value(id, 0, 0), ..Default::default() })
+    Request::Put(pb::PutRequest { key, value: padded(id, 0, 0), ..Default::default() })
 }
 
 /// What a watch asks for first.
@@ -132,13 +132,15 @@ fn span(draw: u64, load: &Workload) -> (Bytes, Bytes) {
     }
 }
 
-/// Out of 1,000 values, how many are longer than a sector, so that a crash can tear their records.
-const LONG_PERMILLE: u64 = 40;
-
-/// A value that no other write of the run has: number of the operation, place in it, padding.
-fn value(id: u64, place: u64, bytes: u64) -> Bytes {
+/// A value that no other write of the run has; now and then a long one.
+fn value(id: u64, place: u64, load: &Workload) -> Bytes {
     let draw = nth(id, place);
-    let bytes = if permille(draw, LONG_PERMILLE) { bytes + 500 + below(nth(draw, 0), 4_000) } else { bytes };
+    let is_long = permille(draw, load.long_values_permille);
+    padded(id, place, load.value_bytes + if is_long { 500 + below(nth(draw, 0), 4_000) } else { 0 })
+}
+
+/// A value of at least so many bytes: number of the operation, place in it, padding.
+fn padded(id: u64, place: u64, bytes: u64) -> Bytes {
     let mut text = format!("{id}.{place}").into_bytes();
     let bytes = usize::try_from(bytes).expect("a value fits into memory");
     text.resize(bytes.max(text.len()), b'.');
@@ -148,7 +150,7 @@ fn value(id: u64, place: u64, bytes: u64) -> Bytes {
 fn put(op: &PlannedOp, load: &Workload, place: u64) -> pb::PutRequest {
     pb::PutRequest {
         key: key(nth(op.draw, 16 * place), load),
-        value: value(op.id, place, load.value_bytes),
+        value: value(op.id, place, load),
         prev_kv: permille(nth(op.draw, 16 * place + 1), 200),
         ..Default::default()
     }
@@ -227,7 +229,7 @@ fn compare(draw: u64, load: &Workload, seen: &Seen) -> pb::Compare {
     let (target, operand) = match below(nth(draw, 4), 5) {
         0 => (CompareTarget::Version, TargetUnion::Version(small)),
         1 => (CompareTarget::Create, TargetUnion::CreateRevision(if small == 0 { 0 } else { last })),
-        2 => (CompareTarget::Value, TargetUnion::Value(value(below(draw, 1 << 20), 0, 0))),
+        2 => (CompareTarget::Value, TargetUnion::Value(padded(below(draw, 1 << 20), 0, 0))),
         3 => (CompareTarget::Lease, TargetUnion::Lease(0)),
         _ => (CompareTarget::Mod, TargetUnion::ModRevision(seen.older(draw, 50))),
     };
@@ -263,7 +265,7 @@ fn multi_txn(op: &PlannedOp, load: &Workload, seen: &Seen, place: u64) -> pb::Tx
             0 => Op::RequestDeleteRange(delete(key, nth(draw, 20 + n))),
             _ => Op::RequestPut(pb::PutRequest {
                 key,
-                value: value(op.id, 8 * place + n, load.value_bytes),
+                value: value(op.id, 8 * place + n, load),
                 ..Default::default()
             }),
         }));
@@ -273,7 +275,7 @@ fn multi_txn(op: &PlannedOp, load: &Workload, seen: &Seen, place: u64) -> pb::Tx
     }
     if permille(nth(draw, 5), 120) {
         let at = usize::try_from(below(nth(draw, 6), success.len() as u64 + 1)).expect("a small bound");
-        let odd_value = value(op.id, 8 * place + 7, load.value_bytes);
+        let odd_value = value(op.id, 8 * place + 7, load);
         let odd = odd_op(Bytes::from(format!("k{first}")), odd_value, nth(draw, 7), load, seen);
         success.insert(at, op_of(odd));
     }
@@ -308,7 +310,7 @@ fn odd_op(written: Bytes, value: Bytes, draw: u64, load: &Workload, seen: &Seen)
 fn nested_txn(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequest {
     let inner = multi_txn(op, load, seen, 1);
     let outer_key = Bytes::from(format!("wide/{:03}", below(nth(op.draw, 0), WIDE_KEYS)));
-    let put = pb::PutRequest { key: outer_key, value: value(op.id, 0, load.value_bytes), ..Default::default() };
+    let put = pb::PutRequest { key: outer_key, value: value(op.id, 0, load), ..Default::default() };
     let key = key(nth(op.draw, 1), load);
     let last = seen.modified.get(&key).copied().unwrap_or(0);
     let read = op_of(Op::RequestRange(range(nth(op.draw, 2), load)));
