@@ -29,7 +29,7 @@ fn scenario() -> Scenario {
          [phases]\nwarmup_ms = 1_200\nfaults_ms = 100\n\
          [knobs]\nheartbeat_interval_ms = 50\nelection_timeout_ms = 300\n\
          [network]\ndelay_min_us = {DELAY_US}\ndelay_spread_us = {DELAY_US}\ntail_permille = 0\n\
-         [workload]\nclients = 1_000\nops_per_second = {OPS_PER_SECOND}\nkeys = 1_000\nvalue_bytes = {VALUE_BYTES}\n\
+         [workload]\nclients = 250\nops_per_second = {OPS_PER_SECOND}\nkeys = 1_000\nvalue_bytes = {VALUE_BYTES}\n\
          long_values_permille = 0\n\
          mix = {{ put = 1, get = 0, range = 0, history = 0, serializable = 0, delete = 0, delete_range = 0, \
          compare_and_swap = 0, multi_txn = 0, nested_txn = 0, compact = 0, lease = 0, watch = 0 }}\n"
