@@ -19,9 +19,10 @@ pub enum FaultKind {
     Ring,
     /// The member's messages to the others are lost, or theirs to it, not both.
     OneWayCut,
-    /// The member loses its memory, and its disk what was not synced; it starts again when the fault ends.
+    /// The member loses its memory, and its disk what was not synced; it starts again when the fault ends. One whose
+    /// time is drawn may wait up to five seconds for a moment that hurts: a write, a new name, a snapshot.
     Crash,
-    /// All members crash at once, and start again when the fault ends.
+    /// All members crash at once, and start again when the fault ends. It may wait like a crash.
     PowerLoss,
     /// The member is stopped as an operator stops it, and started when the fault ends.
     Restart,

@@ -197,9 +197,13 @@ fn history(draw: u64, load: &Workload, seen: &Seen) -> pb::RangeRequest {
     pb::RangeRequest { revision: past(nth(draw, 9), seen), ..base }
 }
 
-/// An older revision; now and then one that does not exist yet.
+/// An older revision; now and then one that does not exist yet, or that may just have come to exist.
 fn past(draw: u64, seen: &Seen) -> Revision {
-    if below(nth(draw, 0), 40) == 0 { seen.revision + 1_000 } else { seen.older(nth(draw, 1), 50) }
+    match below(nth(draw, 0), 40) {
+        0 => seen.revision + 1_000,
+        1..=3 => seen.revision + 1 + below_i64(nth(draw, 1), 8),
+        _ => seen.older(nth(draw, 1), 50),
+    }
 }
 
 fn compact(draw: u64, seen: &Seen) -> pb::CompactionRequest {

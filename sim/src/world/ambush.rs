@@ -20,6 +20,8 @@ pub(super) struct Ambush {
     /// The place of the fault among those of the run.
     index: usize,
     moment: Moment,
+    /// How many such moments it lets pass: a snapshot, say, has many, and each is another.
+    lets_pass: u64,
     draw: u64,
 }
 
@@ -72,7 +74,8 @@ impl World<'_> {
         }
         let moments = [Moment::Log, Moment::Name, Moment::Snapshot];
         let moment = moments[usize::try_from(below(nth(fault.draw, 3), 3)).expect("below three")];
-        self.hosts[node].ambush = Some(Ambush { index, moment, draw: nth(fault.draw, 4) });
+        let lets_pass = below(nth(fault.draw, 5), if moment == Moment::Snapshot { 20 } else { 4 });
+        self.hosts[node].ambush = Some(Ambush { index, moment, lets_pass, draw: nth(fault.draw, 4) });
         self.lurking.insert(index, Lurking::For(node));
         self.record.say(|| format!("which waits for m{}: {moment:?}", node + 1));
         let at = (self.now + PATIENCE_NS).min(self.plan.heal_at.saturating_sub(1)).max(self.now);
@@ -82,7 +85,14 @@ impl World<'_> {
 
     /// The member begins something on its disk that takes so long; a crash may have waited for that.
     pub(super) fn spring_ambush(&mut self, node: NodeIndex, action: &DiskAction) {
-        let Some(ambush) = self.hosts[node].ambush.filter(|ambush| ambush.moment.has_come(action)) else { return };
+        let Some(ambush) = self.hosts[node].ambush.as_mut().filter(|ambush| ambush.moment.has_come(action)) else {
+            return;
+        };
+        if ambush.lets_pass > 0 {
+            ambush.lets_pass -= 1;
+            return;
+        }
+        let ambush = *ambush;
         self.hosts[node].ambush = None;
         // While it is done, or while what follows it is done.
         let within_ns = 2 * (self.plan.disk.sync_ns + self.plan.disk.access_ns) + 1;
