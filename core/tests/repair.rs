@@ -337,3 +337,30 @@ fn without_enough_others_a_rotten_tail_is_refused_and_nothing_is_written() {
         assert!(disk == cluster.disks[leader], "something was written");
     }
 }
+
+#[test]
+fn a_log_that_goes_on_from_a_missing_checkpoint_is_refused_by_the_name_of_its_rotten_end_if_it_has_one() {
+    for is_rotten in [false, true] {
+        let mut cluster = Cluster::new(3, |config| {
+            cluster::snapshots_soon(config);
+            config.wal_segment_bytes = 1_024;
+        });
+        let leader = cluster.leader();
+        let behind = (leader + 1) % 3;
+        while cluster.marks(behind, "checkpoint: durable") < 4 {
+            put_quickly(&mut cluster, leader, "k");
+        }
+        put_quickly(&mut cluster, leader, "k");
+        cluster.run_ms(3);
+        cluster.kill(behind);
+        // As if the mark of a newer one had stood in the rotten end: the older one goes when that is durable.
+        cluster.disks[behind].retain(|name, _| !name.ends_with(".ckpt"));
+        let segment = if is_rotten { rot(&mut cluster, behind).0 } else { String::new() };
+        cluster.open(behind);
+        cluster.run_ms(100);
+        let Some(HaltReason::Damaged { file, .. }) = &cluster.halted[behind] else {
+            panic!("{:?}", cluster.halted[behind])
+        };
+        assert!(if is_rotten { *file == segment } else { file.ends_with(".ckpt") }, "{file}");
+    }
+}

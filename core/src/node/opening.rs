@@ -238,12 +238,7 @@ impl Reading {
             return Ok(Stage::Checkpoint(Box::new(loading)));
         }
         if recovered.first_index > LogIndex(1) {
-            let newest = recovered.marks.last().cloned().unwrap_or_default();
-            return Err(HaltReason::Damaged {
-                file: checkpoint_name(newest.term, newest.index),
-                offset: 0,
-                what: "the log goes on from this checkpoint, and the file is missing".to_string(),
-            });
+            return Err(missing_checkpoint(&recovered));
         }
         let founding = bootstrap_entries(self.config.cluster_id, &self.config.members);
         if has_founders(&recovered) && !starts_with(&recovered.entries, &founding) {
@@ -333,6 +328,18 @@ impl Reading {
             }
         }
     }
+}
+
+/// Why a log cannot be opened that goes on from a checkpoint that is not there. If the end of the log is rotten, that is
+/// why: the mark of a newer checkpoint stood there, for which the one before was removed.
+fn missing_checkpoint(recovered: &Recovered) -> HaltReason {
+    if let Some(CutTail { file, offset, rot: Some(rot), .. }) = &recovered.cut {
+        let what = format!("{rot}, and no checkpoint is left that the log before it goes on from");
+        return HaltReason::Damaged { file: file.to_string(), offset: *offset, what };
+    }
+    let newest = recovered.marks.last().cloned().unwrap_or_default();
+    let what = "the log goes on from this checkpoint, and the file is missing".to_string();
+    HaltReason::Damaged { file: checkpoint_name(newest.term, newest.index), offset: 0, what }
 }
 
 /// Whether the log holds its founders, or goes on behind them. The hard state that commits them is written behind them
