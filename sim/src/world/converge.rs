@@ -52,6 +52,7 @@ impl World<'_> {
             self.hosts[left].client_cuts += 1;
             self.break_streams_at(left);
         }
+        self.core_changes();
         self.observe(Observation::Healed);
         self.read_freely();
         let clients = u32::try_from(self.clients.len()).expect("few clients");

@@ -75,6 +75,7 @@ impl World<'_> {
         }
         self.observe(Observation::Crashed { node });
         self.hint_peers(node, false);
+        self.core_changes();
     }
 
     /// The member has stopped cleanly: its process ends by itself.

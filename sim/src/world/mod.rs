@@ -11,6 +11,7 @@ mod host;
 mod members;
 mod nemesis;
 mod partition;
+mod progress;
 mod queue;
 mod record;
 mod session;
@@ -38,6 +39,7 @@ use crash_point::Sweep;
 pub use crash_point::{CrashPoint, Moment};
 use host::Host;
 use nemesis::Struck;
+use progress::Progress;
 use queue::{Event, Queue};
 use record::{Record, Sink};
 use session::Session;
@@ -65,6 +67,7 @@ pub(crate) struct World<'a> {
     loss_permille: u64,
     delay_ms: u64,
     convergence: Convergence,
+    progress: Progress,
     checkers: Vec<(Interest, Box<dyn Checker + 'a>)>,
     violation: Option<Violation>,
     record: Record<'a>,
@@ -106,6 +109,7 @@ impl<'a> World<'a> {
             loss_permille: 0,
             delay_ms: 0,
             convergence: Convergence::default(),
+            progress: Progress::default(),
             checkers: Vec::new(),
             violation: None,
             record: Record::new(options.expected.clone(), sink),

@@ -63,6 +63,7 @@ impl World<'_> {
             self.queue.push(self.end_of(&fault), Event::FaultEnd { index });
         }
         *self.faults.entry(fault.kind.name()).or_default() += 1;
+        self.core_changes();
     }
 
     /// The member that a fault strikes. Without a leader, any.
@@ -236,6 +237,7 @@ impl World<'_> {
             }
             Struck::Clients(node) => self.hosts[node].client_cuts -= 1,
         }
+        self.core_changes();
     }
 
     /// A member has halted over an operation that failed. It stays down as long as the fault lasts.

@@ -46,6 +46,7 @@ impl World<'_> {
             }
         }
         let next_ns = flap_ns(&fault, partition.flips);
+        self.core_changes();
         self.queue.push(self.now + next_ns, Event::Flap { index });
         self.record.begin(self.now, 19, None);
         self.record.number(fault.id);

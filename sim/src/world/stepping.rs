@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use detcd_core::proto::mvccpb;
 use detcd_core::types::{CallId, DiskOp};
-use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Role, StoreView};
+use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Phase, Role, StoreView};
 
 use super::queue::{Answer, Departure, Event, PendingRead};
 use super::{World, describe, host, tell};
@@ -43,6 +43,7 @@ impl World<'_> {
         let host = &mut self.hosts[node];
         let machine = host.node.as_ref().expect("only a living node steps");
         let view = machine.view();
+        let was_serving = host.status.phase == Phase::Serving;
         host.status = machine.status();
         let status = host.status;
         self.record.number(u64::from(status.role == Role::Leader));
@@ -50,6 +51,12 @@ impl World<'_> {
         self.record.number(status.commit.0);
         self.record.number(status.applied.0);
         self.record.bytes(&status.state.0.to_le_bytes());
+        if status.commit > self.progress.newest {
+            self.progressed(status.commit);
+        }
+        if (status.phase == Phase::Serving) != was_serving {
+            self.core_changes();
+        }
         self.note_leader(node);
         self.witness(node, &view);
         for note in &out.notes {
