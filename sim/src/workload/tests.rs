@@ -10,7 +10,8 @@ use detcd_core::types::{ClusterId, NodeId};
 use super::*;
 
 fn workload(mix: Mix) -> Workload {
-    Workload { clients: 5, ops_per_second: 100, keys: 4, value_bytes: 20, long_values_permille: 40, timeout_ns: MS, mix }
+    let long_values_permille = 40;
+    Workload { clients: 5, ops_per_second: 100, keys: 4, value_bytes: 20, long_values_permille, timeout_ns: MS, mix }
 }
 
 fn ops(seed: u64) -> Vec<PlannedOp> {
