@@ -151,7 +151,7 @@ impl History {
                 before = record.at;
                 len += 1;
                 logical_bytes += record.logical_bytes();
-                digest = digest.with(record.recompute_digest());
+                digest = digest.with(record.digest());
             }
         }
         assert_eq!((self.len, self.logical_bytes), (len, logical_bytes), "number and size are those of the records");

@@ -68,7 +68,6 @@ pub struct Contents {
 pub struct Record {
     contents: Contents,
     lineage: Lineage,
-    digest: Digest,
 }
 
 impl Deref for Record {
@@ -131,24 +130,13 @@ impl Contents {
 }
 
 impl Record {
-    /// A record of these contents; computes their digest.
+    /// A record of these contents.
     pub fn new(contents: Contents, lineage: Lineage) -> Record {
-        let digest = contents.digest();
-        Record { contents, lineage, digest }
+        Record { contents, lineage }
     }
 
     /// Where its predecessors stand.
     pub fn lineage(&self) -> Lineage {
         self.lineage
-    }
-
-    /// The digest of its contents, computed when it was made.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// The same, computed now.
-    pub fn recompute_digest(&self) -> Digest {
-        self.contents.digest()
     }
 }

@@ -52,7 +52,9 @@ impl World<'_> {
         self.record.number(op.0);
         self.record.request(&request);
         self.record.say(|| format!("c{client} begins op {}: {}", op.0, describe::request(&request)));
-        self.history(&HistoryEvent::Invoke { op, client: ClientId(client), request: request.clone() });
+        let invoked = HistoryEvent::Invoke { op, client: ClientId(client), request };
+        self.history(&invoked);
+        let HistoryEvent::Invoke { request, .. } = invoked else { unreachable!("made above") };
         let open = Open { op, request, attempts: 0, draw, may_have_happened: false };
         self.clients[client as usize].open = Some(open);
         self.attempt(client);
