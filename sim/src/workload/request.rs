@@ -267,11 +267,7 @@ fn multi_txn(op: &PlannedOp, load: &Workload, seen: &Seen, place: u64) -> pb::Tx
         let key = Bytes::from(format!("k{}", (first + n) % load.keys));
         success.push(op_of(match below(nth(draw, 10 + n), 4) {
             0 => Op::RequestDeleteRange(delete(key, nth(draw, 20 + n))),
-            _ => Op::RequestPut(pb::PutRequest {
-                key,
-                value: value(op.id, 8 * place + n, load),
-                ..Default::default()
-            }),
+            _ => Op::RequestPut(pb::PutRequest { key, value: value(op.id, 8 * place + n, load), ..Default::default() }),
         }));
         if permille(nth(draw, 30 + n), 400) {
             success.push(op_of(Op::RequestRange(range(nth(draw, 40 + n), load))));
