@@ -192,6 +192,12 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.wal_write_bytes_max {
         config.wal_write_bytes_max = size(own(4, span));
     }
+    if let Some(span) = knobs.wal_mark_interval_bytes {
+        config.wal_mark_interval_bytes = own(20, span);
+    }
+    if let Some(span) = knobs.log_bytes_max {
+        config.log_bytes_max = own(21, span);
+    }
     if let Some(span) = knobs.checkpoint_entries {
         config.checkpoint_entries = own(5, span);
     }
@@ -267,6 +273,8 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         wal_writes_in_flight_max: Some(Span::new(1, 4)),
         wal_write_bytes_max: small(3, Span::new(256, 2 << 10), Span::new(256, 64 << 10)),
         checkpoint_entries: small(4, Span::new(3, 50), Span::new(3, 400)),
+        wal_mark_interval_bytes: small(20, Span::new(64, 1 << 10), Span::new(256, 64 << 10)),
+        log_bytes_max: small(21, Span::new(1 << 10, 8 << 10), Span::new(4 << 10, 256 << 10)),
         checkpoint_growth_percent: Some(Span::new(0, 100)),
         checkpoint_chunk_bytes: small(5, Span::new(128, 1 << 10), Span::new(128, 16 << 10)),
         catchup_entries: small(6, Span::new(0, 20), Span::new(0, 100)),

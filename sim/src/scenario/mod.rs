@@ -174,6 +174,8 @@ pub struct KnobSpec {
     pub wal_segment_bytes: Option<Span>,
     pub wal_writes_in_flight_max: Option<Span>,
     pub wal_write_bytes_max: Option<Span>,
+    pub wal_mark_interval_bytes: Option<Span>,
+    pub log_bytes_max: Option<Span>,
     pub checkpoint_entries: Option<Span>,
     /// How much the log has to grow for a checkpoint, in percent of the state.
     pub checkpoint_growth_percent: Option<Span>,
