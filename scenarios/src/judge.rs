@@ -21,6 +21,7 @@ impl Judge {
         config.witness = header.witness;
         config.txn_ops_max = header.txn_ops_max;
         config.clock_skew_ppm_max = header.clock_skew_ppm_max;
+        config.clock_steps = header.clock_steps;
         let mut checkers = check::all(&config);
         checkers.retain(|checker| checker.interest() != Interest::Members);
         Judge { members: header.members.clone(), checkers, now: 0 }

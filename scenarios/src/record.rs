@@ -27,6 +27,7 @@ impl<'a, W: Write> Recorder<'a, W> {
             witness: config.witness,
             txn_ops_max: config.txn_ops_max,
             clock_skew_ppm_max: config.clock_skew_ppm_max,
+            clock_steps: config.clock_steps,
         };
         let writer = Writer::begin(to, &header).map_err(|error| *failed = Some(error)).ok();
         Recorder { members: header.members, writer, failed }

@@ -12,14 +12,14 @@ use super::messages::{request_from_json, request_to_json, response_from_json, re
 use super::{FORMAT, Header, Line, VERSION, What};
 
 pub(super) fn header_to_json(header: &Header) -> Value {
-    let Header { members, witness, txn_ops_max, clock_skew_ppm_max } = header;
+    let Header { members, witness, txn_ops_max, clock_skew_ppm_max, clock_steps } = header;
     let witness = match witness {
         Witness::Live => "live",
         Witness::Recorded => "recorded",
     };
     json!({
         "format": FORMAT, "version": VERSION, "members": members, "witness": witness,
-        "max_txn_ops": txn_ops_max, "clock_skew_ppm": clock_skew_ppm_max,
+        "max_txn_ops": txn_ops_max, "clock_skew_ppm": clock_skew_ppm_max, "clock_steps_ns": clock_steps,
     })
 }
 
@@ -50,9 +50,10 @@ pub(super) fn header_from_json(value: &Value) -> Result<Header, Wrong> {
     if clock_skew_ppm_max >= 1_000_000 {
         return Err(Wrong::new("a clock that is off by less than 1000000 parts in a million").inside("clock_skew_ppm"));
     }
+    let clock_steps = taken.optional("clock_steps_ns")?.unwrap_or(0);
     taken.end()?;
     let txn_ops_max = usize::try_from(txn_ops_max).map_err(|_| Wrong::new("it is too large").inside("max_txn_ops"))?;
-    Ok(Header { members, witness, txn_ops_max, clock_skew_ppm_max })
+    Ok(Header { members, witness, txn_ops_max, clock_skew_ppm_max, clock_steps })
 }
 
 pub(super) fn to_json(line: &Line) -> Value {

@@ -37,12 +37,14 @@ pub struct Header {
     pub txn_ops_max: usize,
     /// How far the rate of a member's clock may be off from that of the recorder's, in parts per million.
     pub clock_skew_ppm_max: u64,
+    /// How far members' clocks may jump ahead during the history, all jumps taken together.
+    pub clock_steps: Nanos,
 }
 
 impl Header {
     /// For a real cluster of these members with etcd's defaults and clocks that are right to a tenth of a percent.
     pub fn of_real_cluster(members: Vec<u64>) -> Header {
-        Header { members, witness: Witness::Recorded, txn_ops_max: 128, clock_skew_ppm_max: 1_000 }
+        Header { members, witness: Witness::Recorded, txn_ops_max: 128, clock_skew_ppm_max: 1_000, clock_steps: 0 }
     }
 }
 

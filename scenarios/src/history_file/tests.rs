@@ -218,6 +218,7 @@ fn every_kind_of_line_comes_back_as_it_was_written() {
         witness: Witness::Live,
         txn_ops_max: 12,
         clock_skew_ppm_max: 3,
+        clock_steps: 4,
     };
     let lines = every_kind_of_line();
     let text = written(&header, &lines);
