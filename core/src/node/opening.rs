@@ -330,8 +330,8 @@ impl Reading {
     }
 }
 
-/// Why a log cannot be opened that goes on from a checkpoint that is not there. If the end of the log is rotten, that is
-/// why: the mark of a newer checkpoint stood there, for which the one before was removed.
+/// Why a log cannot be opened that goes on from a checkpoint that is not there. If the end of the log is rotten, that
+/// is why: the mark of a newer checkpoint stood there, for which the one before was removed.
 fn missing_checkpoint(recovered: &Recovered) -> HaltReason {
     if let Some(CutTail { file, offset, rot: Some(rot), .. }) = &recovered.cut {
         let what = format!("{rot}, and no checkpoint is left that the log before it goes on from");
