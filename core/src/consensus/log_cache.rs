@@ -40,8 +40,7 @@ impl LogCache {
     pub(super) fn keep(&mut self, payload: Payload<'_>) {
         let Payload { term, index, data } = payload;
         let place = self.fresh.binary_search_by_key(&index, |kept| kept.index);
-        let is_kept = place.is_ok_and(|at| self.fresh[at].term == term);
-        if is_kept || self.entry(index, term).is_some() {
+        if place.is_ok_and(|at| self.fresh[at].term == term) {
             return;
         }
         while self.fresh.back().is_some_and(|last| last.index >= index) {

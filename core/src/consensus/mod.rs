@@ -286,11 +286,19 @@ impl Consensus {
         self.step(received.message);
         for payload in received.payloads {
             // raft-rs may have ignored the message, or a part of it.
-            if self.raw.raft.raft_log.term(payload.index.0) == Ok(payload.term.0) {
+            if self.is_taken(&payload) {
                 self.raw.mut_store().keep(payload);
             }
         }
         Ok(())
+    }
+
+    /// Whether raft-rs has the entry of this data in its log and has not handed it on yet.
+    fn is_taken(&self, payload: &wire::Payload<'_>) -> bool {
+        let unstable = self.raw.raft.raft_log.unstable();
+        let place = payload.index.0.checked_sub(unstable.offset).and_then(|place| usize::try_from(place).ok());
+        let entry = place.and_then(|place| unstable.entries.get(place));
+        entry.is_some_and(|entry| wire::is_elsewhere(entry) && entry.term == payload.term.0)
     }
 
     /// Takes a snapshot message whose snapshot has been fetched and is durable.

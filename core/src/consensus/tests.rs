@@ -444,6 +444,40 @@ fn entries_that_are_replaced_before_they_are_written_come_with_the_data_of_the_n
 }
 
 #[test]
+fn an_entry_that_was_written_and_replaced_may_come_back_before_either_is_written_again() {
+    let mut follower = Bench::new(member(1, &[1, 2, 3], &[]));
+    follower.receive(append(2, 1, 5, (3, 1), vec![entry(4, 5)])).unwrap();
+    let other = append(3, 1, 6, (3, 1), vec![entry(4, 6)]);
+    follower.consensus.receive(NodeId(3), &other.encode_to_vec()).unwrap();
+    let back = append(2, 1, 7, (3, 1), vec![entry(4, 5), entry(5, 7)]);
+    follower.consensus.receive(NodeId(2), &back.encode_to_vec()).unwrap();
+    assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 7])]);
+}
+
+#[test]
+fn a_late_copy_of_entries_that_are_forgotten_takes_nothing_from_new_ones() {
+    let mut follower = Bench::new(member(1, &[1, 2, 3], &[]));
+    let mut first = append(2, 1, 5, (3, 1), (4..8).map(|index| entry(index, 5)).collect());
+    first.commit = 7;
+    follower.receive(first).unwrap();
+    follower.sync();
+    assert_eq!(follower.committed.len(), 4);
+    follower.consensus.compact(LogIndex(5));
+    let new = append(2, 1, 5, (7, 5), vec![entry(8, 5), entry(9, 5)]);
+    follower.consensus.receive(NodeId(2), &new.encode_to_vec()).unwrap();
+    let late = append(2, 1, 5, (4, 5), vec![entry(5, 5), entry(6, 5), entry(7, 5)]);
+    follower.consensus.receive(NodeId(2), &late.encode_to_vec()).unwrap();
+    assert_eq!(data_written(&mut follower), [(8, vec![8, 5]), (9, vec![9, 5])]);
+}
+
+#[test]
+fn an_append_with_an_entry_of_no_term_is_refused() {
+    let mut follower = Bench::new(member(1, &[1, 2, 3], &[]));
+    let hostile = append(2, 1, 5, (0, 0), vec![entry(1, 0)]);
+    assert_eq!(follower.receive(hostile), Err(Rejected::Malformed("an entry without a term")));
+}
+
+#[test]
 fn the_data_of_a_message_that_raft_rs_ignores_replaces_nothing() {
     let mut follower = follower_with_two_entries();
     let mut stale = append(3, 1, 4, (3, 1), vec![entry(4, 4), entry(5, 4)]);

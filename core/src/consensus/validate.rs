@@ -76,6 +76,7 @@ fn check_append(message: &Message) -> Result<(), Refused> {
         index += 1;
         require(EntryType::from_i32(entry.entry_type).is_some(), "unknown entry type")?;
         require(entry.index == index, "entries with a gap")?;
+        require(entry.term > 0, "an entry without a term")?;
         require(entry.term >= term && entry.term <= message.term, "entry terms out of order")?;
         term = entry.term;
     }

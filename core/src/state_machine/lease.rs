@@ -63,7 +63,8 @@ impl Leases {
         if to != 0 {
             let id = LeaseId(to);
             let lease = self.leases.get_mut(&id).expect("a key is attached to a lease that exists: checked before");
-            if lease.keys.insert(key.clone()).is_none() {
+            // In memory of its own: the key comes in the entry, which stands in a block of the log.
+            if lease.keys.insert(Bytes::copy_from_slice(key)).is_none() {
                 self.contents = self.contents.with(attachment_digest(id, key));
             }
         }

@@ -68,9 +68,16 @@ impl Default for Mvcc {
 /// A key up to this length is cheaper to write once more than to share with the version before.
 const KEY_COPY_BYTES_MAX: usize = 64;
 
+/// A key and a value that together take no more than this stand in one piece of memory: who holds the key for longer,
+/// as indexes and tombstones do, holds no more than that with it.
+const JOINED_BYTES_MAX: usize = 512;
+
 /// Key and value in memory of their own: records own their bytes, since a slice of a request would keep the whole
 /// buffer that it came in.
 fn owned(key: &[u8], value: &[u8]) -> (Bytes, Bytes) {
+    if key.len() + value.len() > JOINED_BYTES_MAX {
+        return (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+    }
     let mut bytes = Vec::with_capacity(key.len() + value.len());
     bytes.extend_from_slice(key);
     bytes.extend_from_slice(value);
@@ -391,6 +398,20 @@ impl Mvcc {
             *newest = record;
         } else {
             self.create(contents);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_not_held_by_its_key() {
+        for (key_len, is_joined) in [(8, true), (500, false)] {
+            let (key, value) = owned(&vec![1; key_len], &[2; 100]);
+            assert_eq!((key.len(), value.len()), (key_len, 100));
+            assert_eq!(key.as_ptr_range().end == value.as_ptr_range().start, is_joined);
         }
     }
 }
