@@ -257,6 +257,10 @@ fn swarm_clock(weather: Weather) -> ClockSpec {
     ClockSpec { skew_ppm: if wild { Span::new(1_000, 100_000) } else { Span::new(0, 500) } }
 }
 
+/// A snapshot is fetched a chunk a round trip. With smaller chunks than this, the state of a long run takes about as
+/// long over a slow and lossy network as a cluster has to converge, and nothing is wrong.
+const CHUNK_BYTES_MIN: u64 = 512;
+
 /// Most bugs hide behind big defaults: each knob is small in about half of all runs, and tiny in half of those.
 fn swarm_knobs(weather: Weather) -> KnobSpec {
     let draw = weather.draw(Domain::Plan, &[23]);
@@ -276,7 +280,7 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         wal_mark_interval_bytes: small(20, Span::new(64, 1 << 10), Span::new(256, 64 << 10)),
         log_bytes_max: small(21, Span::new(1 << 10, 8 << 10), Span::new(4 << 10, 256 << 10)),
         checkpoint_growth_percent: Some(Span::new(0, 100)),
-        checkpoint_chunk_bytes: small(5, Span::new(128, 1 << 10), Span::new(128, 16 << 10)),
+        checkpoint_chunk_bytes: small(5, Span::new(CHUNK_BYTES_MIN, 1 << 10), Span::new(CHUNK_BYTES_MIN, 16 << 10)),
         catchup_entries: small(6, Span::new(0, 20), Span::new(0, 100)),
         append_bytes_max: small(7, Span::new(64, 1 << 10), Span::new(64, 16 << 10)),
         appends_in_flight_max: small(8, Span::new(1, 2), Span::new(1, 8)),
