@@ -77,10 +77,14 @@ impl Bench {
     }
 
     fn receive(&mut self, message: eraftpb::Message) -> Result<(), Rejected> {
-        let from = NodeId(message.from);
-        let received = self.consensus.receive(from, &message.encode_to_vec());
+        let received = self.receive_undrained(&message);
         self.drain();
         received
+    }
+
+    /// Takes a message; what comes of it stays where it is.
+    fn receive_undrained(&mut self, message: &eraftpb::Message) -> Result<(), Rejected> {
+        self.consensus.receive(NodeId(message.from), &message.encode_to_vec())
     }
 
     fn kinds_sent(&mut self) -> Vec<&'static str> {
@@ -96,8 +100,7 @@ impl Bench {
             self.tick(1);
             self.sync();
             for asked in std::mem::take(&mut self.sent) {
-                let frame = peer::decode(ClusterId(1), self.consensus.node, asked.to, asked.frame);
-                let Ok(peer::Body::Raft(bytes)) = frame else { panic!("it is a raft message") };
+                let bytes = raft_bytes(self.consensus.node, asked.to, asked.frame);
                 let message = <eraftpb::Message as prost_raft::Message>::decode(&bytes[..]).unwrap();
                 let reply = match asked.kind {
                     "vote" => MessageType::MsgRequestVoteResponse,
@@ -118,6 +121,14 @@ impl Bench {
         reply.index = index.0;
         self.receive(reply).unwrap();
     }
+}
+
+/// The raft message in a frame.
+fn raft_bytes(from: NodeId, to: NodeId, frame: Bytes) -> Bytes {
+    let Ok(peer::Body::Raft(bytes)) = peer::decode(ClusterId(1), from, to, frame) else {
+        panic!("it is a raft message")
+    };
+    bytes
 }
 
 fn message(kind: MessageType, from: u64, to: u64, term: Term) -> eraftpb::Message {
@@ -417,7 +428,7 @@ fn follower_with_two_entries() -> Bench {
     let mut follower = Bench::new(member(1, &[1, 2, 3], &[]));
     follower.receive(append(2, 1, 5, (3, 1), Vec::new())).unwrap();
     let two = append(2, 1, 5, (3, 1), vec![entry(4, 5), entry(5, 5)]);
-    follower.consensus.receive(NodeId(2), &two.encode_to_vec()).unwrap();
+    follower.receive_undrained(&two).unwrap();
     follower
 }
 
@@ -431,7 +442,7 @@ fn data_written(follower: &mut Bench) -> Vec<(u64, Vec<u8>)> {
 fn entries_that_arrive_again_before_they_are_written_keep_their_data_and_that_of_those_behind() {
     let mut follower = follower_with_two_entries();
     let again = append(2, 1, 5, (3, 1), vec![entry(4, 5)]);
-    follower.consensus.receive(NodeId(2), &again.encode_to_vec()).unwrap();
+    follower.receive_undrained(&again).unwrap();
     assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 5])]);
 }
 
@@ -439,7 +450,7 @@ fn entries_that_arrive_again_before_they_are_written_keep_their_data_and_that_of
 fn entries_that_are_replaced_before_they_are_written_come_with_the_data_of_the_new_leader() {
     let mut follower = follower_with_two_entries();
     let other = append(3, 1, 6, (4, 5), vec![entry(5, 6), entry(6, 6)]);
-    follower.consensus.receive(NodeId(3), &other.encode_to_vec()).unwrap();
+    follower.receive_undrained(&other).unwrap();
     assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 6]), (6, vec![6, 6])]);
 }
 
@@ -448,9 +459,9 @@ fn an_entry_that_was_written_and_replaced_may_come_back_before_either_is_written
     let mut follower = Bench::new(member(1, &[1, 2, 3], &[]));
     follower.receive(append(2, 1, 5, (3, 1), vec![entry(4, 5)])).unwrap();
     let other = append(3, 1, 6, (3, 1), vec![entry(4, 6)]);
-    follower.consensus.receive(NodeId(3), &other.encode_to_vec()).unwrap();
+    follower.receive_undrained(&other).unwrap();
     let back = append(2, 1, 7, (3, 1), vec![entry(4, 5), entry(5, 7)]);
-    follower.consensus.receive(NodeId(2), &back.encode_to_vec()).unwrap();
+    follower.receive_undrained(&back).unwrap();
     assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 7])]);
 }
 
@@ -464,9 +475,9 @@ fn a_late_copy_of_entries_that_are_forgotten_takes_nothing_from_new_ones() {
     assert_eq!(follower.committed.len(), 4);
     follower.consensus.compact(LogIndex(5));
     let new = append(2, 1, 5, (7, 5), vec![entry(8, 5), entry(9, 5)]);
-    follower.consensus.receive(NodeId(2), &new.encode_to_vec()).unwrap();
+    follower.receive_undrained(&new).unwrap();
     let late = append(2, 1, 5, (4, 5), vec![entry(5, 5), entry(6, 5), entry(7, 5)]);
-    follower.consensus.receive(NodeId(2), &late.encode_to_vec()).unwrap();
+    follower.receive_undrained(&late).unwrap();
     assert_eq!(data_written(&mut follower), [(8, vec![8, 5]), (9, vec![9, 5])]);
 }
 
@@ -481,9 +492,9 @@ fn an_append_with_an_entry_of_no_term_is_refused() {
 fn the_data_of_a_message_that_raft_rs_ignores_replaces_nothing() {
     let mut follower = follower_with_two_entries();
     let mut stale = append(3, 1, 4, (3, 1), vec![entry(4, 4), entry(5, 4)]);
-    follower.consensus.receive(NodeId(3), &stale.encode_to_vec()).unwrap();
+    follower.receive_undrained(&stale).unwrap();
     stale = append(2, 1, 5, (9, 5), vec![entry(10, 5)]);
-    follower.consensus.receive(NodeId(2), &stale.encode_to_vec()).unwrap();
+    follower.receive_undrained(&stale).unwrap();
     assert_eq!(data_written(&mut follower), [(4, vec![4, 5]), (5, vec![5, 5])]);
 }
 
@@ -536,8 +547,7 @@ fn a_message_takes_along_no_more_data_than_a_message_may_have_and_the_rest_follo
 fn data_sent(leader: &mut Bench) -> Vec<u8> {
     let mut data = Vec::new();
     for sent in std::mem::take(&mut leader.sent).into_iter().filter(|sent| sent.to == NodeId(2)) {
-        let frame = peer::decode(ClusterId(1), NodeId(1), sent.to, sent.frame);
-        let Ok(peer::Body::Raft(bytes)) = frame else { panic!("it is a raft message") };
+        let bytes = raft_bytes(NodeId(1), sent.to, sent.frame);
         let entries = wire::decode(&bytes).unwrap().into_entries();
         data.extend(entries.iter().filter_map(|entry| entry.data.first()));
     }

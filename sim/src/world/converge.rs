@@ -74,7 +74,7 @@ impl World<'_> {
     }
 
     fn is_quorum(&self, counts: impl Fn(NodeIndex) -> bool) -> bool {
-        (0..self.hosts.len()).filter(|node| counts(*node)).count() > self.hosts.len() / 2
+        self.is_majority((0..self.hosts.len()).filter(|node| counts(*node)).count())
     }
 
     /// A correct system could not go on either: the run is over.

@@ -96,7 +96,8 @@ impl World<'_> {
         one == other || !self.network.is_cut(one, other) && !self.network.is_cut(other, one)
     }
 
-    fn is_majority(&self, count: usize) -> bool {
+    /// Whether so many members are a quorum.
+    pub(super) fn is_majority(&self, count: usize) -> bool {
         count > self.hosts.len() / 2
     }
 
