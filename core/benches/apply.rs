@@ -31,7 +31,7 @@ fn put(number: u64) -> pb::InternalRaftRequest {
 
 fn apply(machine: &mut StateMachine, request: pb::InternalRaftRequest) {
     let index = machine.applied().next();
-    black_box(machine.apply(index, Command::Request(request)));
+    black_box(machine.apply(index, &Command::Request(request)));
 }
 
 fn loaded() -> StateMachine {
@@ -79,7 +79,7 @@ fn writes(criterion: &mut Criterion) {
             |data| {
                 let index = machine.applied().next();
                 let command = Command::decode(EntryKind::Normal, &data).expect("encoded above");
-                black_box(machine.apply(index, command));
+                black_box(machine.apply(index, &command));
                 black_box(machine.digest());
                 published = machine.view();
             },

@@ -132,7 +132,7 @@ impl Member {
                 // Watchers see what the compaction makes unreadable first.
                 self.publish_applied(last.take(), out);
             }
-            self.apply(&entry, command, out);
+            self.apply(&entry, &command, out);
             self.checkpoints.applied(entry.data.len());
             last = Some((entry.index, entry.term));
         }
@@ -147,9 +147,9 @@ impl Member {
         self.watches.applied(self.state.as_view(), &header, self.now, out);
     }
 
-    fn apply(&mut self, entry: &Entry, command: Command, out: &mut Outputs) {
+    fn apply(&mut self, entry: &Entry, command: &Command, out: &mut Outputs) {
         self.consensus.apply_conf_change(entry);
-        let proposal = self.own_proposal(&command);
+        let proposal = self.own_proposal(command);
         let applied = self.state.apply(entry.index, command);
         let state = self.state.digest();
         out.notes.push(Note::Applied { index: entry.index, term: entry.term, state });

@@ -1,6 +1,6 @@
 //! Values as bytes: fixed-width little-endian numbers, and byte strings after their length.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 /// Appends values.
 #[derive(Debug, Default)]
@@ -104,10 +104,6 @@ impl<'a> Decoder<'a> {
     pub(super) fn string(&mut self) -> Option<&'a [u8]> {
         let len = self.u32()?;
         self.take(usize::try_from(len).ok()?)
-    }
-
-    pub(super) fn owned(&mut self) -> Option<Bytes> {
-        self.string().map(Bytes::copy_from_slice)
     }
 
     /// A sorted list of ids, none twice.

@@ -1,6 +1,5 @@
 //! From bytes, which may be anything, to a state.
 
-use bytes::Bytes;
 use prost::Message;
 
 use super::codec::Decoder;
@@ -194,14 +193,14 @@ impl Progress {
                 return None;
             }
             self.last_record = Some(record.at);
-            let former = self.store.mvcc.get(&record.key, ReadAt::Latest).map_or(0, |former| former.lease);
-            self.attach(&record.key, former, record.lease);
-            self.store.mvcc.restore(record);
+            let former = self.store.mvcc.get(record.key, ReadAt::Latest).map_or(0, |former| former.lease());
+            self.attach(record.key, former, record.lease);
+            self.store.mvcc.restore(&record);
         }
         Some(())
     }
 
-    fn is_plausible(&self, record: &Contents) -> bool {
+    fn is_plausible(&self, record: &Contents<'_>) -> bool {
         let revision = record.at.revision;
         let dated = revision > 1 && revision <= self.store.mvcc.revision() && record.at.sub < u32::MAX;
         let numbered = if record.is_tombstone() {
@@ -213,7 +212,7 @@ impl Progress {
     }
 
     /// A newer record of a key takes it from one lease, as far as that exists, to another; 0 is none.
-    fn attach(&mut self, key: &Bytes, from: i64, to: i64) {
+    fn attach(&mut self, key: &[u8], from: i64, to: i64) {
         if from == to {
             return;
         }
@@ -334,18 +333,20 @@ fn decode_members(decoder: &mut Decoder<'_>) -> Option<Members> {
     Some(members)
 }
 
-fn decode_record(decoder: &mut Decoder<'_>) -> Option<Contents> {
+fn decode_record<'a>(decoder: &mut Decoder<'a>) -> Option<Contents<'a>> {
     let at = Position { revision: decoder.i64()?, sub: decoder.u32()? };
     let create_revision = decoder.i64()?;
     let version = decoder.i64()?;
     let lease = decoder.i64()?;
-    let key = decoder.owned()?;
-    let value = decoder.owned()?;
+    let key = decoder.string()?;
+    let value = decoder.string()?;
     Some(Contents { key, value, at, create_revision, version, lease })
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::snapshot::SnapshotWriter;
     use crate::state_machine::Command;
@@ -377,7 +378,7 @@ mod tests {
             revoke,
         ];
         for (at, request) in requests.into_iter().enumerate() {
-            state.apply(LogIndex(at as u64 + 1), Command::Request(request)).result.expect("all of this is allowed");
+            state.apply(LogIndex(at as u64 + 1), &Command::Request(request)).result.expect("all of this is allowed");
         }
         state
     }

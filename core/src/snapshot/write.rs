@@ -115,7 +115,7 @@ impl SnapshotWriter {
         for record in self.view.store.mvcc.records_after(after) {
             encode_record(chunk, record);
             if chunk.bytes.len() >= about_bytes {
-                self.next = Next::Records(Some(record.at));
+                self.next = Next::Records(Some(record.at()));
                 return;
             }
         }
@@ -131,14 +131,14 @@ impl SnapshotWriter {
 
 fn encode_record(chunk: &mut Encoder, record: &Record) {
     let mut head = [0; 36];
-    head[0..8].copy_from_slice(&record.at.revision.to_le_bytes());
-    head[8..12].copy_from_slice(&record.at.sub.to_le_bytes());
-    head[12..20].copy_from_slice(&record.create_revision.to_le_bytes());
-    head[20..28].copy_from_slice(&record.version.to_le_bytes());
-    head[28..36].copy_from_slice(&record.lease.to_le_bytes());
+    head[0..8].copy_from_slice(&record.at().revision.to_le_bytes());
+    head[8..12].copy_from_slice(&record.at().sub.to_le_bytes());
+    head[12..20].copy_from_slice(&record.create_revision().to_le_bytes());
+    head[20..28].copy_from_slice(&record.version().to_le_bytes());
+    head[28..36].copy_from_slice(&record.lease().to_le_bytes());
     chunk.bytes.extend_from_slice(&head);
-    chunk.string(&record.key);
-    chunk.string(&record.value);
+    chunk.string(record.key());
+    chunk.string(record.value());
 }
 
 /// Fills in the length and adds the checksum.

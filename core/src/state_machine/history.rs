@@ -34,7 +34,7 @@ pub(crate) struct History {
 
 impl History {
     /// Adds a record at the end; `previous` is the one of the same key before it.
-    pub(crate) fn append(&mut self, contents: Contents, previous: Option<&Arc<Record>>) -> Arc<Record> {
+    pub(crate) fn append(&mut self, contents: &Contents<'_>, previous: Option<&Arc<Record>>) -> Arc<Record> {
         let at = contents.at;
         let lineage = previous.map_or(Lineage::default(), |previous| self.lineage_after(previous));
         let record = Arc::new(Record::new(contents, lineage));
@@ -64,7 +64,7 @@ impl History {
     fn lineage_after(&self, previous: &Arc<Record>) -> Lineage {
         let depth = previous.lineage().depth.saturating_add(1);
         let before = previous.lineage();
-        let mut jump = if before.depth.is_multiple_of(MILESTONE) { previous.at } else { before.jump };
+        let mut jump = if before.depth.is_multiple_of(MILESTONE) { previous.at() } else { before.jump };
         if depth.is_multiple_of(MILESTONE) {
             let target = without_lowest_bit(depth / MILESTONE);
             let mut reached = depth / MILESTONE - 1;
@@ -75,7 +75,7 @@ impl History {
                 reached = without_lowest_bit(reached);
             }
         }
-        Lineage { depth, previous: previous.at, jump }
+        Lineage { depth, previous: previous.at(), jump }
     }
 
     /// Removes a record, if it is still there.
@@ -120,8 +120,8 @@ impl History {
         // It may stand in the row that begins before it.
         let row = self.rows.get_prev(&first).map_or(first, |(row, _)| *row);
         let records = self.rows.range(row..).flat_map(|(_, row)| row.iter()).chain(self.last.1.iter());
-        let records = records.skip_while(move |record| !(start, Bound::Unbounded).contains(&record.at));
-        records.take_while(move |record| (Bound::Unbounded, end).contains(&record.at))
+        let records = records.skip_while(move |record| !(start, Bound::Unbounded).contains(&record.at()));
+        records.take_while(move |record| (Bound::Unbounded, end).contains(&record.at()))
     }
 
     /// How many records there are.
@@ -145,10 +145,10 @@ impl History {
         let mut before = Position::default();
         let last = (!self.last.1.is_empty()).then_some((&self.last.0, &self.last.1));
         for (first, row) in self.rows.iter().chain(last) {
-            assert!((1..=ROW).contains(&row.len()) && row[0].at >= *first, "rows are neither empty nor too long");
+            assert!((1..=ROW).contains(&row.len()) && row[0].at() >= *first, "rows are neither empty nor too long");
             for record in row.iter() {
-                assert!(record.at > before, "records stand in order");
-                before = record.at;
+                assert!(record.at() > before, "records stand in order");
+                before = record.at();
                 len += 1;
                 logical_bytes += record.logical_bytes();
                 digest = digest.with(record.digest());
@@ -162,12 +162,12 @@ impl History {
 /// Where the record that stands at `at` is in its row.
 fn place_in(row: &Row, at: Position) -> Option<usize> {
     // Most revisions are one record, and most of those are there.
-    let first = row.first()?.at.revision;
+    let first = row.first()?.at().revision;
     let guess = usize::try_from(at.revision - first).unwrap_or(usize::MAX);
-    if row.get(guess).is_some_and(|record| record.at == at) {
+    if row.get(guess).is_some_and(|record| record.at() == at) {
         return Some(guess);
     }
-    row.binary_search_by_key(&at, |record| record.at).ok()
+    row.binary_search_by_key(&at, |record| record.at()).ok()
 }
 
 fn without_lowest_bit(number: u32) -> u32 {

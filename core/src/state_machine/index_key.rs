@@ -27,10 +27,11 @@ impl IndexKey {
     }
 }
 
-impl From<&Bytes> for IndexKey {
-    fn from(key: &Bytes) -> IndexKey {
+impl From<&[u8]> for IndexKey {
+    /// The index has its own copy of a long key: a slice of a record would keep the value with it.
+    fn from(key: &[u8]) -> IndexKey {
         if key.len() > SHORT_BYTES_MAX {
-            return IndexKey::Long(key.clone());
+            return IndexKey::Long(Bytes::copy_from_slice(key));
         }
         let mut bytes = [0; SHORT_BYTES_MAX];
         bytes[..key.len()].copy_from_slice(key);
@@ -83,8 +84,8 @@ mod tests {
             left in prop::collection::vec(0..3u8, 0..40),
             right in prop::collection::vec(0..3u8, 0..40),
         ) {
-            let (one, other) = (Bytes::from(left), Bytes::from(right));
-            let (left, right) = (IndexKey::from(&one), IndexKey::from(&other));
+            let (one, other) = (left, right);
+            let (left, right) = (IndexKey::from(&one[..]), IndexKey::from(&other[..]));
             prop_assert_eq!(left.cmp(&right), one.cmp(&other));
             prop_assert_eq!(left == right, one == other);
             prop_assert_eq!(Borrow::<[u8]>::borrow(&left), &one[..]);

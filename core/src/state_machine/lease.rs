@@ -53,7 +53,7 @@ impl Leases {
     }
 
     /// Moves a key from one lease to another; 0 is none. A lease that is gone has nothing to detach.
-    pub(crate) fn attach(&mut self, key: &Bytes, from: i64, to: i64) {
+    pub(crate) fn attach(&mut self, key: &[u8], from: i64, to: i64) {
         if from == to {
             return;
         }
@@ -71,7 +71,7 @@ impl Leases {
     }
 
     /// Takes a key from its lease, if that lease is still there.
-    pub(crate) fn detach(&mut self, key: &Bytes, from: i64) {
+    pub(crate) fn detach(&mut self, key: &[u8], from: i64) {
         let id = LeaseId(from);
         if let Some(lease) = self.leases.get_mut(&id)
             && lease.keys.remove(key).is_some()

@@ -87,9 +87,9 @@ impl StateMachine {
     }
 
     /// Applies the entry at `index`, which must be the one after the last; panics otherwise, for that is our mistake.
-    pub fn apply(&mut self, index: LogIndex, command: Command) -> Applied {
+    pub fn apply(&mut self, index: LogIndex, command: &Command) -> Applied {
         let store = Arc::make_mut(&mut self.view.store);
-        let applied = store.apply(index, &command);
+        let applied = store.apply(index, command);
         self.digest = store.digest();
         applied
     }

@@ -65,26 +65,6 @@ impl Default for Mvcc {
     }
 }
 
-/// A key up to this length is cheaper to write once more than to share with the version before.
-const KEY_COPY_BYTES_MAX: usize = 64;
-
-/// A key and a value that together take no more than this stand in one piece of memory: who holds the key for longer,
-/// as indexes and tombstones do, holds no more than that with it.
-const JOINED_BYTES_MAX: usize = 512;
-
-/// Key and value in memory of their own: records own their bytes, since a slice of a request would keep the whole
-/// buffer that it came in.
-fn owned(key: &[u8], value: &[u8]) -> (Bytes, Bytes) {
-    if key.len() + value.len() > JOINED_BYTES_MAX {
-        return (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-    }
-    let mut bytes = Vec::with_capacity(key.len() + value.len());
-    bytes.extend_from_slice(key);
-    bytes.extend_from_slice(value);
-    let mut value = Bytes::from(bytes);
-    (value.split_to(key.len()), value)
-}
-
 // Writing.
 impl Mvcc {
     /// Writes a version of `key` and returns the version that it supersedes. Without `value` or `lease`, the former
@@ -92,36 +72,31 @@ impl Mvcc {
     /// none, all members take an empty value and no lease.
     pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Arc<Record>> {
         let at = self.next_position();
+        let value = value.map(|value| &value[..]);
         let Some(newest) = self.live.get_mut(&key[..]) else {
-            let (value, lease) = (value.map_or(&[][..], |value| value), lease.unwrap_or(0));
-            let (key, value) = owned(key, value);
-            self.create(Contents { key, value, at, create_revision: at.revision, version: 1, lease });
+            let (value, lease) = (value.unwrap_or_default(), lease.unwrap_or(0));
+            self.create(&Contents { key, value, at, create_revision: at.revision, version: 1, lease });
             return None;
-        };
-        let (key, value) = match value {
-            Some(value) if key.len() <= KEY_COPY_BYTES_MAX => owned(key, value),
-            Some(value) => (newest.key.clone(), Bytes::copy_from_slice(value)),
-            None => (newest.key.clone(), newest.value.clone()),
         };
         let contents = Contents {
             key,
-            value,
+            value: value.unwrap_or(newest.value()),
             at,
-            create_revision: newest.create_revision,
-            version: newest.version + 1,
-            lease: lease.unwrap_or(newest.lease),
+            create_revision: newest.create_revision(),
+            version: newest.version() + 1,
+            lease: lease.unwrap_or(newest.lease()),
         };
-        let record = self.history.append(contents, Some(newest));
+        let record = self.history.append(&contents, Some(newest));
         self.live_bytes += record.logical_bytes() - newest.logical_bytes();
         Some(std::mem::replace(newest, record))
     }
 
     /// Adds the first version of a key that does not exist, or no longer.
-    fn create(&mut self, contents: Contents) {
-        let buried = if self.deleted.is_empty() { None } else { self.deleted.remove(&contents.key[..]) };
+    fn create(&mut self, contents: &Contents<'_>) {
+        let buried = if self.deleted.is_empty() { None } else { self.deleted.remove(contents.key) };
         let record = self.history.append(contents, buried.as_ref());
         self.live_bytes += record.logical_bytes();
-        self.live.insert(IndexKey::from(&record.key), record);
+        self.live.insert(IndexKey::from(record.key()), record);
     }
 
     /// Deletes all keys in `range`, in byte order, and returns their last versions.
@@ -146,16 +121,16 @@ impl Mvcc {
 
     fn delete(&mut self, record: &Arc<Record>) {
         let at = self.next_position();
-        self.bury(Contents::tombstone(record.key.clone(), at));
+        self.bury(&Contents::tombstone(record.key(), at));
     }
 
     /// Adds a deletion; there may be nothing to delete, if it comes from a snapshot.
-    fn bury(&mut self, tombstone: Contents) {
-        let former = self.live.remove(&tombstone.key[..]);
+    fn bury(&mut self, tombstone: &Contents<'_>) {
+        let former = self.live.remove(tombstone.key);
         self.live_bytes -= former.as_ref().map_or(0, |former| former.logical_bytes());
-        let previous = former.as_ref().or_else(|| self.deleted.get(&tombstone.key[..]));
+        let previous = former.as_ref().or_else(|| self.deleted.get(tombstone.key));
         let record = self.history.append(tombstone, previous);
-        self.deleted.insert(IndexKey::from(&record.key), record);
+        self.deleted.insert(IndexKey::from(record.key()), record);
     }
 
     fn next_position(&mut self) -> Position {
@@ -199,9 +174,9 @@ impl Mvcc {
                 return;
             }
             match self.history.next_from(self.sweep_next).cloned() {
-                Some(record) if record.at.revision <= self.compacted => {
+                Some(record) if record.at().revision <= self.compacted => {
                     self.sweep_record(&record);
-                    self.sweep_next = record.at.next();
+                    self.sweep_next = record.at().next();
                 }
                 _ => self.sweep_next = Position::first_of(self.compacted + 1),
             }
@@ -221,10 +196,10 @@ impl Mvcc {
         if previous.revision < self.compacted {
             self.history.forget(previous);
         }
-        if record.is_tombstone() && record.at.revision < self.compacted {
-            self.history.forget(record.at);
-            if self.deleted.get(&record.key[..]).is_some_and(|newest| newest.at == record.at) {
-                self.deleted.remove(&record.key[..]);
+        if record.is_tombstone() && record.at().revision < self.compacted {
+            self.history.forget(record.at());
+            if self.deleted.get(record.key()).is_some_and(|newest| newest.at() == record.at()) {
+                self.deleted.remove(record.key());
             }
         }
     }
@@ -258,12 +233,12 @@ impl Mvcc {
     }
 
     /// The key's record at a revision, unless it does not exist there.
-    pub(crate) fn get(&self, key: &Bytes, at: ReadAt) -> Option<&Arc<Record>> {
+    pub(crate) fn get(&self, key: &[u8], at: ReadAt) -> Option<&Arc<Record>> {
         let revision = match at {
-            ReadAt::Latest => return self.live.get(&key[..]),
+            ReadAt::Latest => return self.live.get(key),
             ReadAt::Revision(revision) => revision,
         };
-        let newest = self.live.get(&key[..]).or_else(|| self.deleted.get(&key[..]))?;
+        let newest = self.live.get(key).or_else(|| self.deleted.get(key))?;
         self.as_of(newest, revision)
     }
 
@@ -271,7 +246,7 @@ impl Mvcc {
     fn as_of<'a>(&'a self, newest: &'a Arc<Record>, revision: Revision) -> Option<&'a Arc<Record>> {
         assert!(revision >= self.compacted, "what is compacted is not asked for: checked before");
         let mut record = newest;
-        while record.at.revision > revision {
+        while record.at().revision > revision {
             record = self.history.hop(record, revision)?;
         }
         (!record.is_tombstone()).then_some(record)
@@ -352,7 +327,7 @@ impl Mvcc {
         let mut newest = 0;
         for record in self.records_after(None) {
             let index = if record.is_tombstone() { &self.deleted } else { &self.live };
-            newest += usize::from(index.get(&record.key[..]).is_some_and(|newest| newest.at == record.at));
+            newest += usize::from(index.get(record.key()).is_some_and(|newest| newest.at() == record.at()));
         }
         assert_eq!(newest, self.live.len() + self.deleted.len(), "the newest records are in one index each");
         let live_bytes = self.live.values().map(|record| record.logical_bytes()).sum::<i64>();
@@ -389,29 +364,15 @@ impl Mvcc {
     }
 
     /// Puts a record of a snapshot back, after all that were written before it.
-    pub(crate) fn restore(&mut self, contents: Contents) {
+    pub(crate) fn restore(&mut self, contents: &Contents<'_>) {
         if contents.is_tombstone() {
             self.bury(contents);
-        } else if let Some(newest) = self.live.get_mut(&contents.key[..]) {
+        } else if let Some(newest) = self.live.get_mut(contents.key) {
             let record = self.history.append(contents, Some(newest));
             self.live_bytes += record.logical_bytes() - newest.logical_bytes();
             *newest = record;
         } else {
             self.create(contents);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_value_is_not_held_by_its_key() {
-        for (key_len, is_joined) in [(8, true), (500, false)] {
-            let (key, value) = owned(&vec![1; key_len], &[2; 100]);
-            assert_eq!((key.len(), value.len()), (key_len, 100));
-            assert_eq!(key.as_ptr_range().end == value.as_ptr_range().start, is_joined);
         }
     }
 }

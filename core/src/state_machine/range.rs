@@ -84,8 +84,8 @@ fn has_filters(request: &pb::RangeRequest) -> bool {
 fn passes(record: &Record, request: &pb::RangeRequest) -> bool {
     let within =
         |value: Revision, min: Revision, max: Revision| (min == 0 || value >= min) && (max == 0 || value <= max);
-    within(record.at.revision, request.min_mod_revision, request.max_mod_revision)
-        && within(record.create_revision, request.min_create_revision, request.max_create_revision)
+    within(record.at().revision, request.min_mod_revision, request.max_mod_revision)
+        && within(record.create_revision(), request.min_create_revision, request.max_create_revision)
 }
 
 fn sort(records: &mut [&Arc<Record>], request: &pb::RangeRequest) {
@@ -95,11 +95,11 @@ fn sort(records: &mut [&Arc<Record>], request: &pb::RangeRequest) {
     }
     let compare = |a: &Record, b: &Record| -> Ordering {
         match target {
-            SortTarget::Key => a.key.cmp(&b.key),
-            SortTarget::Version => a.version.cmp(&b.version),
-            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
-            SortTarget::Mod => a.at.revision.cmp(&b.at.revision),
-            SortTarget::Value => a.value.cmp(&b.value),
+            SortTarget::Key => a.key().cmp(b.key()),
+            SortTarget::Version => a.version().cmp(&b.version()),
+            SortTarget::Create => a.create_revision().cmp(&b.create_revision()),
+            SortTarget::Mod => a.at().revision.cmp(&b.at().revision),
+            SortTarget::Value => a.value().cmp(b.value()),
         }
     };
     match request.sort_order() {

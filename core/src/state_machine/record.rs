@@ -1,7 +1,5 @@
 //! One version of one key.
 
-use std::ops::Deref;
-
 use bytes::Bytes;
 
 use crate::digest::Digest;
@@ -46,13 +44,13 @@ pub struct Lineage {
     pub jump: Position,
 }
 
-/// What is written: a value that a key gets, or its deletion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contents {
+/// What is written: a value that a key gets, or its deletion. A [`Record`] keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents<'a> {
     /// The key.
-    pub key: Bytes,
+    pub key: &'a [u8],
     /// The value; empty for a deletion.
-    pub value: Bytes,
+    pub value: &'a [u8],
     /// Where it is written.
     pub at: Position,
     /// The revision that created the key, this time; 0 for a deletion.
@@ -63,25 +61,10 @@ pub struct Contents {
     pub lease: i64,
 }
 
-/// A value that a key got, or its deletion. Immutable; shared by the store, its views and whoever reads them.
-#[derive(Clone, Debug)]
-pub struct Record {
-    contents: Contents,
-    lineage: Lineage,
-}
-
-impl Deref for Record {
-    type Target = Contents;
-
-    fn deref(&self) -> &Contents {
-        &self.contents
-    }
-}
-
-impl Contents {
+impl<'a> Contents<'a> {
     /// A deletion.
-    pub fn tombstone(key: Bytes, at: Position) -> Contents {
-        Contents { key, value: Bytes::new(), at, create_revision: 0, version: 0, lease: 0 }
+    pub fn tombstone(key: &'a [u8], at: Position) -> Contents<'a> {
+        Contents { key, value: &[], at, create_revision: 0, version: 0, lease: 0 }
     }
 
     /// Whether this is a deletion.
@@ -98,26 +81,134 @@ impl Contents {
         bytes[16..24].copy_from_slice(&self.create_revision.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.version.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.lease.to_le_bytes());
-        bytes[40..56].copy_from_slice(&Digest::of(&self.key).0.to_le_bytes());
-        bytes[56..72].copy_from_slice(&Digest::of(&self.value).0.to_le_bytes());
+        bytes[40..56].copy_from_slice(&Digest::of(self.key).0.to_le_bytes());
+        bytes[56..72].copy_from_slice(&Digest::of(self.value).0.to_le_bytes());
         Digest::of(&bytes)
+    }
+}
+
+/// A value that a key got, or its deletion. Immutable; shared by the store, its views and whoever reads them.
+///
+/// There is one for every version of every key, so that its size is most of what the store takes: key and value stand
+/// in one piece of memory of its own, since a slice of a request would keep the whole buffer that it came in, and the
+/// numbers stand so that they leave no gaps.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The key, and after it the value.
+    data: Bytes,
+    revision: Revision,
+    create_revision: Revision,
+    version: i64,
+    lease: i64,
+    previous_revision: Revision,
+    jump_revision: Revision,
+    sub: u32,
+    previous_sub: u32,
+    jump_sub: u32,
+    depth: u32,
+    key_len: u32,
+}
+
+impl Record {
+    /// A record of these contents, whose predecessors stand where `lineage` says.
+    pub fn new(contents: &Contents<'_>, lineage: Lineage) -> Record {
+        let Contents { key, value, at, create_revision, version, lease } = *contents;
+        Record {
+            data: if value.is_empty() { Bytes::copy_from_slice(key) } else { [key, value].concat().into() },
+            revision: at.revision,
+            create_revision,
+            version,
+            lease,
+            previous_revision: lineage.previous.revision,
+            jump_revision: lineage.jump.revision,
+            sub: at.sub,
+            previous_sub: lineage.previous.sub,
+            jump_sub: lineage.jump.sub,
+            depth: lineage.depth,
+            key_len: u32::try_from(key.len()).expect("a request is shorter than 4 GiB"),
+        }
+    }
+
+    /// What was written.
+    pub fn contents(&self) -> Contents<'_> {
+        Contents {
+            key: self.key(),
+            value: self.value(),
+            at: self.at(),
+            create_revision: self.create_revision,
+            version: self.version,
+            lease: self.lease,
+        }
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        &self.data[..self.key_len as usize]
+    }
+
+    /// The value; empty for a deletion.
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        &self.data[self.key_len as usize..]
+    }
+
+    /// Where it was written.
+    #[inline]
+    pub fn at(&self) -> Position {
+        Position { revision: self.revision, sub: self.sub }
+    }
+
+    /// The revision that created the key, this time; 0 for a deletion.
+    pub fn create_revision(&self) -> Revision {
+        self.create_revision
+    }
+
+    /// How many times the key was written since it was created; 0 for a deletion.
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// The lease that the key hangs on; 0 for none.
+    pub fn lease(&self) -> i64 {
+        self.lease
+    }
+
+    /// Whether this is a deletion.
+    pub fn is_tombstone(&self) -> bool {
+        self.version == 0
+    }
+
+    /// Where its predecessors stand.
+    pub fn lineage(&self) -> Lineage {
+        Lineage {
+            depth: self.depth,
+            previous: Position { revision: self.previous_revision, sub: self.previous_sub },
+            jump: Position { revision: self.jump_revision, sub: self.jump_sub },
+        }
+    }
+
+    /// The digest of what was written.
+    pub fn digest(&self) -> Digest {
+        self.contents().digest()
     }
 
     /// What this record takes by the measure that all members share, in bytes: key, value and a flat share for the
     /// rest.
     pub fn logical_bytes(&self) -> i64 {
         const FLAT_BYTES: usize = 64;
-        i64::try_from(self.key.len() + self.value.len() + FLAT_BYTES).expect("a record fits in memory")
+        i64::try_from(self.data.len() + FLAT_BYTES).expect("a record fits in memory")
     }
 
     /// The record as clients see it; of a deletion only key and revision (contract, section 1.2).
     pub fn to_key_value(&self) -> mvccpb::KeyValue {
+        let key_len = self.key().len();
         mvccpb::KeyValue {
-            key: self.key.clone(),
+            key: self.data.slice(..key_len),
             create_revision: self.create_revision,
-            mod_revision: self.at.revision,
+            mod_revision: self.revision,
             version: self.version,
-            value: self.value.clone(),
+            value: self.data.slice(key_len..),
             lease: self.lease,
         }
     }
@@ -129,14 +220,27 @@ impl Contents {
     }
 }
 
-impl Record {
-    /// A record of these contents.
-    pub fn new(contents: Contents, lineage: Lineage) -> Record {
-        Record { contents, lineage }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_leaves_no_gaps() {
+        let numbers = 6 * size_of::<i64>() + 5 * size_of::<u32>();
+        let bytes = size_of::<Bytes>() + numbers;
+        assert_eq!(size_of::<Record>(), bytes.next_multiple_of(align_of::<Record>()));
     }
 
-    /// Where its predecessors stand.
-    pub fn lineage(&self) -> Lineage {
-        self.lineage
+    #[test]
+    fn a_record_gives_back_what_was_written() {
+        let at = Position { revision: 7, sub: 2 };
+        let lineage = Lineage { depth: 3, previous: Position::first_of(6), jump: Position { revision: 5, sub: 1 } };
+        let put = Contents { key: b"key", value: b"value", at, create_revision: 5, version: 2, lease: 9 };
+        for contents in [put, Contents { value: b"", ..put }, Contents::tombstone(b"key", at)] {
+            let record = Record::new(&contents, lineage);
+            assert_eq!((record.contents(), record.lineage()), (contents, lineage));
+            let kv = record.to_key_value();
+            assert_eq!((&kv.key[..], &kv.value[..]), (contents.key, contents.value));
+        }
     }
 }

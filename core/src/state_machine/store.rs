@@ -82,7 +82,7 @@ impl Store {
         let value = (!request.ignore_value).then_some(&request.value);
         let lease = (!request.ignore_lease).then_some(request.lease);
         let previous = self.mvcc.put(&request.key, value, lease);
-        let former_lease = previous.as_ref().map_or(0, |previous| previous.lease);
+        let former_lease = previous.as_ref().map_or(0, |previous| previous.lease());
         let new_lease = lease.unwrap_or(former_lease);
         self.leases.attach(&request.key, former_lease, new_lease);
         let prev_kv = previous.filter(|_| request.prev_kv).map(|previous| previous.to_key_value());
@@ -92,8 +92,8 @@ impl Store {
     /// Runs a deletion in the transaction in progress.
     pub(crate) fn delete_range(&mut self, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {
         let deleted = self.mvcc.delete_range(&KeyRange::new(&request.key, &request.range_end));
-        for record in deleted.iter().filter(|record| record.lease != 0) {
-            self.leases.detach(&record.key, record.lease);
+        for record in deleted.iter().filter(|record| record.lease() != 0) {
+            self.leases.detach(record.key(), record.lease());
         }
         let prev_kvs = if request.prev_kv { deleted.iter().map(|r| r.to_key_value()).collect() } else { Vec::new() };
         let deleted = i64::try_from(deleted.len()).expect("fewer keys than 2^63");
@@ -114,7 +114,7 @@ impl Store {
         let lease = self.leases.revoke(id)?;
         for key in &lease.keys {
             let deleted = self.mvcc.delete_key(key);
-            assert!(deleted.is_some_and(|record| record.lease == id.0), "a lease holds the keys that hang on it");
+            assert!(deleted.is_some_and(|record| record.lease() == id.0), "a lease holds the keys that hang on it");
         }
         self.mvcc.commit();
         changes.push(LeaseChange::Gone { id });

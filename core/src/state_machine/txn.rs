@@ -77,19 +77,19 @@ fn matches(compare: &pb::Compare, record: Option<&Record>) -> bool {
     let number = |field: fn(&Record) -> i64| record.map_or(0, field);
     let operand = compare.target_union.as_ref();
     let ordering = match (CompareTarget::try_from(compare.target), operand) {
-        (Ok(CompareTarget::Version), Some(TargetUnion::Version(version))) => number(|r| r.version).cmp(version),
-        (Ok(CompareTarget::Version), _) => number(|r| r.version).cmp(&0),
+        (Ok(CompareTarget::Version), Some(TargetUnion::Version(version))) => number(|r| r.version()).cmp(version),
+        (Ok(CompareTarget::Version), _) => number(|r| r.version()).cmp(&0),
         (Ok(CompareTarget::Create), Some(TargetUnion::CreateRevision(revision))) => {
-            number(|r| r.create_revision).cmp(revision)
+            number(|r| r.create_revision()).cmp(revision)
         }
-        (Ok(CompareTarget::Create), _) => number(|r| r.create_revision).cmp(&0),
-        (Ok(CompareTarget::Mod), Some(TargetUnion::ModRevision(revision))) => number(|r| r.at.revision).cmp(revision),
-        (Ok(CompareTarget::Mod), _) => number(|r| r.at.revision).cmp(&0),
-        (Ok(CompareTarget::Lease), Some(TargetUnion::Lease(lease))) => number(|r| r.lease).cmp(lease),
-        (Ok(CompareTarget::Lease), _) => number(|r| r.lease).cmp(&0),
+        (Ok(CompareTarget::Create), _) => number(|r| r.create_revision()).cmp(&0),
+        (Ok(CompareTarget::Mod), Some(TargetUnion::ModRevision(revision))) => number(|r| r.at().revision).cmp(revision),
+        (Ok(CompareTarget::Mod), _) => number(|r| r.at().revision).cmp(&0),
+        (Ok(CompareTarget::Lease), Some(TargetUnion::Lease(lease))) => number(|r| r.lease()).cmp(lease),
+        (Ok(CompareTarget::Lease), _) => number(|r| r.lease()).cmp(&0),
         (Ok(CompareTarget::Value), operand) => {
             let operand: &[u8] = if let Some(TargetUnion::Value(value)) = operand { value } else { &[] };
-            record.map_or(&[][..], |record| &record.value).cmp(operand)
+            record.map_or(&[][..], |record| record.value()).cmp(operand)
         }
         (Err(_), _) => Ordering::Equal,
     };

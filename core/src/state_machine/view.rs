@@ -56,8 +56,8 @@ impl StoreView {
     }
 
     /// What the events of [`StoreView::events_between`] are made from: nothing is copied.
-    pub fn records_between(&self, first: Revision, last: Revision) -> impl Iterator<Item = &Contents> + '_ {
-        self.store.mvcc.events(first, last).map(|record| &***record)
+    pub fn records_between(&self, first: Revision, last: Revision) -> impl Iterator<Item = Contents<'_>> + '_ {
+        self.store.mvcc.events(first, last).map(|record| record.contents())
     }
 
     /// The key as it is now.

@@ -154,7 +154,7 @@ proptest! {
             check_read(&machine, &model, step)?;
             let Some(command) = entry(&machine, step) else { continue };
             let index = machine.applied().next();
-            let found = machine.apply(index, command.clone()).result;
+            let found = machine.apply(index, &command).result;
             if let Command::Request(request) = command {
                 prop_assert_eq!(found, run_model(&mut model, request), "{:?}", step);
             }

@@ -47,7 +47,7 @@ fn state(steps: &[Step]) -> (StateMachine, Model) {
 fn run(steps: &[Step], machine: &mut StateMachine, model: &mut Model) {
     for step in steps {
         let Some(command) = entry(machine, step) else { continue };
-        machine.apply(machine.applied().next(), command.clone()).result.ok();
+        machine.apply(machine.applied().next(), &command).result.ok();
         if let Command::Request(request) = command {
             run_model(model, request).ok();
         }
@@ -75,7 +75,7 @@ proptest! {
         run(&after, &mut loaded, &mut model);
         for step in &after {
             if let Some(command) = entry(&machine, step) {
-                machine.apply(machine.applied().next(), command);
+                machine.apply(machine.applied().next(), &command);
             }
         }
         prop_assert_eq!(loaded.digest(), machine.digest());

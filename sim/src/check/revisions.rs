@@ -107,7 +107,7 @@ impl Revisions {
         for revision in first..=last {
             self.room.clear();
             while let Some(record) = records.next_if(|record| record.at.revision == revision) {
-                put_record(&mut self.room, record);
+                put_record(&mut self.room, &record);
             }
             if !self.agrees(revision) {
                 let its: Vec<Event> = view.events_between(revision, revision).collect();
@@ -168,9 +168,9 @@ impl Revisions {
 }
 
 /// Appends everything that a client can see of a record.
-fn put_record(room: &mut Vec<u8>, record: &Contents) {
+fn put_record(room: &mut Vec<u8>, record: &Contents<'_>) {
     let numbers = [record.create_revision, record.at.revision, record.version, record.lease];
-    put(room, record.is_tombstone(), numbers, &record.key, &record.value);
+    put(room, record.is_tombstone(), numbers, record.key, record.value);
 }
 
 /// The same of an event.

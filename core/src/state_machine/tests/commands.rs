@@ -38,7 +38,7 @@ fn every_kind_of_entry_advances_applied_and_changes_the_digest() {
 #[test]
 #[should_panic(expected = "entries are applied in order")]
 fn an_entry_applied_out_of_order_is_our_mistake() {
-    Machine::new().machine.apply(LogIndex(5), Command::Empty);
+    Machine::new().machine.apply(LogIndex(5), &Command::Empty);
 }
 
 #[test]

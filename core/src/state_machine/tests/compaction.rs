@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::super::key_range::KeyRange;
 use super::super::mvcc::{Mvcc, ReadAt};
-use super::super::record::{Contents, Record};
+use super::super::record::Contents;
 use super::*;
+use crate::types::Revision;
 
 #[test]
 fn the_compacted_revision_stays_readable_and_older_ones_do_not() {
@@ -160,11 +161,11 @@ fn an_old_version_is_few_hops_away_however_many_there_are() {
         for revision in compacted..=mvcc.revision() {
             let mut record = mvcc.get(&key(0), ReadAt::Latest).unwrap();
             let mut hops = 0;
-            while record.at.revision > revision {
+            while record.at().revision > revision {
                 record = mvcc.history.hop(record, revision).unwrap();
                 hops += 1;
             }
-            assert_eq!(record.at.revision, revision);
+            assert_eq!(record.at().revision, revision);
             assert!(hops <= 91, "{hops} hops to revision {revision}: more than half the square of 13 bits");
         }
     }
@@ -210,17 +211,17 @@ fn run(mvcc: &mut Mvcc, step: &Step, sweeps: bool) {
     }
 }
 
-fn contents(record: &Record) -> Contents {
-    (**record).clone()
-}
-
-fn all_at(mvcc: &Mvcc, at: ReadAt) -> Vec<Contents> {
+fn all_at(mvcc: &Mvcc, at: ReadAt) -> Vec<Contents<'_>> {
     let mut records = Vec::new();
     mvcc.visit(&KeyRange::new(&bytes("\0"), &bytes("\0")), at, |record| {
-        records.push(contents(record));
+        records.push(record.contents());
         true
     });
     records
+}
+
+fn events_from(mvcc: &Mvcc, first: Revision) -> Vec<Contents<'_>> {
+    mvcc.events(first, i64::MAX).map(|record| record.contents()).collect()
 }
 
 proptest! {
@@ -239,8 +240,7 @@ proptest! {
                 prop_assert_eq!(all_at(&swept, at), all_at(&whole, at));
             }
             let first = swept.compacted().max(1);
-            let events = |mvcc: &Mvcc| mvcc.events(first, i64::MAX).map(|record| contents(record)).collect::<Vec<_>>();
-            prop_assert_eq!(events(&swept), events(&whole));
+            prop_assert_eq!(events_from(&swept, first), events_from(&whole, first));
         }
     }
 
@@ -260,17 +260,17 @@ proptest! {
         }
         let compacted = mvcc.compacted();
         let mut newest = BTreeMap::new();
-        for record in written.iter().filter(|record| record.at.revision <= compacted) {
-            newest.insert(record.key.clone(), record.clone());
+        for record in written.iter().filter(|record| record.at().revision <= compacted) {
+            newest.insert(record.key().to_vec(), record.clone());
         }
         let mut expected: Vec<_> = newest
             .into_values()
-            .filter(|record| record.at.revision < compacted && !record.is_tombstone())
-            .chain(written.iter().filter(|record| record.at.revision >= compacted).cloned())
-            .map(|record| record.at)
+            .filter(|record| record.at().revision < compacted && !record.is_tombstone())
+            .chain(written.iter().filter(|record| record.at().revision >= compacted).cloned())
+            .map(|record| record.at())
             .collect();
         expected.sort();
-        let stored: Vec<_> = mvcc.records_after(None).map(|record| record.at).collect();
+        let stored: Vec<_> = mvcc.records_after(None).map(|record| record.at()).collect();
         prop_assert_eq!(stored, expected);
     }
 }

@@ -21,7 +21,7 @@ fn genesis_is_the_state_after_the_bootstrap_entries() {
     let mut applied = StateMachine::genesis(ClusterId(7), &[]);
     for entry in bootstrap_entries(ClusterId(7), &founders) {
         let command = Command::decode(entry.kind, &entry.data).unwrap();
-        applied.apply(entry.index, command).result.unwrap();
+        applied.apply(entry.index, &command).result.unwrap();
     }
     let genesis = StateMachine::genesis(ClusterId(7), &founders);
     assert_eq!(applied.digest(), genesis.digest());

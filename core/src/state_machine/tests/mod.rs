@@ -57,7 +57,7 @@ impl Machine {
 
     fn apply(&mut self, command: Command) -> Applied {
         let index = self.machine.applied().next();
-        let applied = self.machine.apply(index, command);
+        let applied = self.machine.apply(index, &command);
         assert_eq!(self.machine.applied(), index);
         assert_eq!(self.machine.digest(), self.machine.recompute_digest());
         applied
