@@ -9,7 +9,7 @@ use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::wire::Payload;
 use super::{convert, wire};
-use crate::log::{Entry, EntryKind, HardState, SnapshotMeta};
+use crate::log::{ConfState, Entry, EntryKind, HardState, SnapshotMeta};
 use crate::types::{LogIndex, Term};
 
 /// The log that raft-rs reads. Entries stand here as soon as they are handed to the disk, durable or not.
@@ -131,10 +131,15 @@ impl LogCache {
         self.snapshot = meta;
     }
 
-    /// Says what state a snapshot would have from now on.
-    pub(super) fn applied(&mut self, meta: SnapshotMeta) {
-        assert!(meta.index >= self.snapshot.index, "the state does not go back");
-        self.snapshot = meta;
+    /// Says which entry a snapshot would stand at from now on.
+    pub(super) fn applied_to(&mut self, index: LogIndex, term: Term) {
+        assert!(index >= self.snapshot.index, "the state does not go back");
+        (self.snapshot.index, self.snapshot.term) = (index, term);
+    }
+
+    /// Says what configuration a snapshot would have from now on.
+    pub(super) fn reconfigured(&mut self, conf_state: ConfState) {
+        self.snapshot.conf_state = conf_state;
     }
 
     /// The state as applied.

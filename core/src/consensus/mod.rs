@@ -470,8 +470,7 @@ impl Consensus {
     /// Entries up to `entry` were applied. Conf changes among them must have gone through
     /// [`Consensus::apply_conf_change`] first.
     pub(crate) fn applied_to(&mut self, index: LogIndex, term: Term) {
-        let conf_state = self.applied().conf_state.clone();
-        self.raw.mut_store().applied(SnapshotMeta { index, term, conf_state });
+        self.raw.mut_store().applied_to(index, term);
         self.raw.advance_apply_to(index.0);
         self.fix_election_timeout();
     }
@@ -493,9 +492,8 @@ impl Consensus {
         };
         let Ok(conf_state) = applied else { return };
         let conf_state = convert::conf_state_from_raft(&conf_state);
-        let here = self.applied().clone();
         let votes = conf_state.voters.contains(&self.node);
-        self.raw.mut_store().applied(SnapshotMeta { conf_state, ..here });
+        self.raw.mut_store().reconfigured(conf_state);
         if self.is_leader() && !votes {
             // raft-rs would go on leading without a place in its own tables, and panic at its next write.
             let term = self.raw.raft.term;

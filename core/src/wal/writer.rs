@@ -20,7 +20,7 @@ use crate::types::{DiskOp, LogIndex, Term};
 
 use super::marks::Position;
 use super::payload::Payload;
-use super::segment::SegmentName;
+use super::segment::{SegmentName, Segments};
 use super::{SECTOR_BYTES, WalConfig};
 
 use cut::NextSegment;
@@ -74,7 +74,7 @@ pub struct Writer {
     /// The newest sync of the log that is complete.
     synced: DiskOp,
 
-    segments: VecDeque<SegmentName>,
+    segments: Segments,
     current: Current,
     next: NextSegment,
     marks: Marks,
@@ -362,11 +362,11 @@ impl Writer {
     }
 
     fn current_segment(&self) -> SegmentName {
-        *self.segments.back().expect("an open log has a segment")
+        self.segments.last()
     }
 
     fn current_file(&self) -> FileName {
-        self.current_segment().file()
+        self.segments.last_file()
     }
 
     /// Takes the completion of a disk operation, in any order. Operations of others are let pass.
@@ -458,9 +458,8 @@ impl Writer {
     /// mark in the log, are durable.
     pub fn release_before(&mut self, index: LogIndex, disk: &mut DiskQueue) {
         let index = self.bare_mark.map_or(index, |mark| index.min(mark));
-        while self.segments.get(1).is_some_and(|second| second.index <= index) {
-            let first = self.segments.pop_front().expect("there are two");
-            self.marks.release(first);
+        while let Some(released) = self.segments.pop_before(index) {
+            self.marks.release(released);
         }
         self.advance(disk);
     }

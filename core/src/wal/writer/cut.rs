@@ -140,7 +140,7 @@ impl Writer {
             unreachable!("a segment's name was becoming durable")
         };
         assert!(self.writes.is_empty(), "a segment is left before it is durable");
-        self.segments.push_back(name);
+        self.segments.push(name);
         self.marks.durable = Position { segment: name.seq, offset: begun.offset, ..self.marks.durable };
         self.marks.is_due = true;
         self.current = begun;

@@ -75,7 +75,7 @@ impl Writer {
         Mark {
             sequence: newest.next_sequence(self.marks.written.0),
             boot: self.boot,
-            first_segment: self.segments[0].seq,
+            first_segment: self.segments.first().seq,
             durable: self.marks.durable,
             in_flight_bytes_max: self.config.in_flight_bytes_max(),
             term_max: if term < newest.term_max { newest.term_max } else { Term(term.0 + TERMS_AHEAD) },

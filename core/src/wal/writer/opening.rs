@@ -14,7 +14,7 @@ use crate::types::{DiskOp, LogIndex, Term};
 
 use super::super::marks::{MARKS_FILE_BYTES, Mark, Position, marks_file, marks_temporary_file};
 use super::super::payload::{Payload, header_bytes_max, put_header};
-use super::super::segment::{SegmentName, temporary_file};
+use super::super::segment::{SegmentName, Segments, temporary_file};
 use super::super::{SECTOR_BYTES, WAL_DIR, WalConfig};
 use super::cut::NextSegment;
 use super::marking::Marks;
@@ -117,7 +117,7 @@ impl Writer {
             open_id: WriteId(0),
             writes: VecDeque::new(),
             synced: DiskOp(0),
-            segments: start.segments.into(),
+            segments: Segments::new(start.segments),
             current: Current { size_bytes: start.tail.size_bytes, offset: start.tail.offset, crc: start.tail.crc },
             next: NextSegment::default(),
             marks: Marks::after(start.mark, start.released),
@@ -297,7 +297,7 @@ impl Writer {
         put_header(&mut header, &mut crc, node_id, cluster_id, true, HardState::default());
         let size_bytes = self.segment_bytes().max(header_bytes_max().next_multiple_of(SECTOR_BYTES));
         self.current = Current { size_bytes, offset: header.len() as u64, crc };
-        self.segments.push_back(FIRST_SEGMENT);
+        self.segments.push(FIRST_SEGMENT);
         self.marks.durable = Position { segment: 0, offset: self.current.offset, ..Position::default() };
         let file = temporary_file(0);
         self.issue_stage(DiskAction::Append { file: file.clone(), offset: 0, bytes: header.freeze() }, disk);
