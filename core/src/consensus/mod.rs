@@ -9,6 +9,7 @@ mod convert;
 mod election;
 mod log_cache;
 mod outbox;
+mod proposing;
 mod repair;
 mod validate;
 mod wire;
@@ -118,6 +119,8 @@ pub(crate) struct Consensus {
     installing: Option<(raft::Ready, SnapshotMeta, Vec<Outgoing>)>,
     last_ready: u64,
     repair: Repair,
+    /// Proposals that are taken and not in the log yet, in the term of `uncommitted`.
+    proposed: Vec<Bytes>,
     /// The data of this member's own proposals that are not committed, in bytes, and the term that it proposed them in.
     uncommitted: (Term, u64),
     uncommitted_bytes_max: u64,
@@ -150,6 +153,7 @@ impl Consensus {
             installing: None,
             last_ready: 0,
             repair: Repair::of(start.lost_until),
+            proposed: Vec::new(),
             uncommitted: (Term(0), 0),
             uncommitted_bytes_max: config.uncommitted_bytes_max.max(config.append_bytes_max),
             message_bytes_max: config.append_bytes_max,
@@ -306,36 +310,6 @@ impl Consensus {
         assert!(self.installing.is_none(), "one snapshot at a time");
         let received = wire::decode(bytes).expect("decoded once before");
         self.step(received.message);
-    }
-
-    /// Appends an entry to the log, if this member leads.
-    pub(crate) fn propose(&mut self, data: Bytes) -> Result<(), Refusal> {
-        if self.installing.is_some() || !self.is_leader() {
-            return Err(Refusal::NotLeader);
-        }
-        if self.raw.raft.lead_transferee.is_some() {
-            return Err(Refusal::Busy);
-        }
-        let term = Term(self.raw.raft.term);
-        let bytes = data.len() as u64;
-        let before = if self.uncommitted.0 == term { self.uncommitted.1 } else { 0 };
-        // One is always taken, however large: it was measured when it was accepted.
-        if before > 0 && before + bytes > self.uncommitted_bytes_max {
-            return Err(Refusal::Busy);
-        }
-        // raft-rs fills in term and index.
-        let entry = if bytes == 0 { eraftpb::Entry::default() } else { wire::elsewhere(Term(0), LogIndex(0)) };
-        let mut proposal = eraftpb::Message { from: self.node.0, entries: vec![entry], ..Default::default() };
-        proposal.set_msg_type(MessageType::MsgPropose);
-        let proposed = self.raw.raft.step(proposal);
-        self.fix_election_timeout();
-        proposed.map_err(|_| Refusal::Busy)?;
-        self.uncommitted = (term, before + bytes);
-        if bytes > 0 {
-            let index = LogIndex(self.raw.raft.raft_log.last_index());
-            self.raw.mut_store().keep(wire::Payload { term, index, data: &data });
-        }
-        Ok(())
     }
 
     /// Starts a round that confirms leadership; it comes back in [`Batch::reads`], or never. `round` is not used twice

@@ -46,6 +46,7 @@ impl Bench {
 
     /// Drains everything; writes are issued and stay in flight. Committed entries are applied at once.
     fn drain(&mut self) {
+        self.consensus.append_proposed();
         while let Some(mut batch) = self.consensus.next_batch() {
             let write = batch.must_sync.then(|| {
                 self.last_write += 1;
@@ -528,6 +529,7 @@ fn a_message_takes_along_no_more_data_than_a_message_may_have_and_the_rest_follo
     for value in 1..=3 {
         leader.consensus.propose(Bytes::from(vec![value; 60])).unwrap();
     }
+    leader.consensus.append_proposed();
     leader.acknowledge(2, first);
     assert_eq!(data_sent(&mut leader), [1], "60 bytes fit into 100, 120 do not");
     leader.sync();

@@ -280,7 +280,7 @@ impl Member {
         }
     }
 
-    /// Appends to the log, if this member leads and the disk has room.
+    /// Takes a proposal for the log, if this member leads and the disk has room.
     pub(super) fn try_propose(&mut self, data: bytes::Bytes) -> Result<(), Unproposed> {
         let entry_bytes = room_of(data.len());
         if !self.has_room_to_propose(&data, entry_bytes) {
@@ -470,6 +470,7 @@ impl Member {
             self.apply_some(out);
             self.note_standing(out);
             self.propose_waiting(out);
+            self.append_proposed();
             self.forward_waiting(out);
             self.advance_reads(out);
             self.reply_keep_alives(out);
@@ -491,7 +492,9 @@ impl Member {
 
     fn drain_consensus(&mut self, out: &mut Outputs) {
         let offered = self.install_when_quiet();
-        self.proposed_bytes = 0;
+        if !self.consensus.has_proposed() {
+            self.proposed_bytes = 0;
+        }
         while let Some(mut batch) = self.consensus.next_batch() {
             // What stands in the batch was done in the role that the member has now.
             self.note_standing(out);
@@ -569,6 +572,14 @@ impl Member {
                 Err(Unproposed::NoSpace) => self.refuse_proposal(sequence, Status::NoSpace, out),
                 Err(Unproposed::Busy) => self.refuse_proposal(sequence, Status::TooManyRequests, out),
             }
+        }
+    }
+
+    /// Lets the next batch of proposals go, if it could be written at once, or if nothing else is under way: what comes
+    /// while the disk is busy would wait for it anyway, and one batch costs the cluster as much as one entry does.
+    fn append_proposed(&mut self) {
+        if self.consensus.has_proposed() && (self.writer.is_free() || self.consensus.is_committed()) {
+            self.consensus.append_proposed();
         }
     }
 

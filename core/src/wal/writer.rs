@@ -294,6 +294,11 @@ impl Writer {
         self.advance(disk);
     }
 
+    /// Whether what is appended now is written at once.
+    pub fn is_free(&self) -> bool {
+        self.writes.len() < self.config.writes_in_flight_max && !self.next.is_cutting()
+    }
+
     fn wants_write(&self) -> bool {
         let is_due = self.issued_id < self.last_id || self.stopping;
         self.is_ready() && is_due && !self.pending.is_empty() && !self.next.is_cutting()
