@@ -1,6 +1,7 @@
 //! From a planned operation to a request: what is left open depends on what the client has seen.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use detcd_core::api::Request;
@@ -10,6 +11,7 @@ use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::Revision;
 
 use super::{OpKind, PlannedOp, Workload, below_i64, lease_id};
+use crate::history::IndexKey;
 use crate::weather::{below, nth, permille};
 
 /// How many keys there are that few operations touch.
@@ -21,7 +23,7 @@ pub struct Seen {
     /// The newest revision.
     pub revision: Revision,
     /// The newest revision of each key.
-    pub modified: BTreeMap<Bytes, Revision>,
+    pub(crate) modified: BTreeMap<IndexKey, Revision>,
 }
 
 impl Seen {
@@ -110,15 +112,27 @@ pub fn watch_create(draw: u64, load: &Workload, seen: &Seen) -> pb::WatchCreateR
 /// Mostly a hot key, sometimes one of many.
 fn key(draw: u64, load: &Workload) -> Bytes {
     if permille(nth(draw, 0), 900) {
-        Bytes::from(format!("k{}", below(nth(draw, 1), load.keys)))
+        hot_key(below(nth(draw, 1), load.keys))
     } else {
         Bytes::from(format!("wide/{:03}", below(nth(draw, 1), WIDE_KEYS)))
     }
 }
 
+/// One of the keys that most operations are about.
+fn hot_key(number: u64) -> Bytes {
+    let mut key = Vec::with_capacity(1 + digits(number));
+    write!(key, "k{number}").expect("a vector has room");
+    Bytes::from(key)
+}
+
+/// How many decimal digits a number has.
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |tens| 1 + tens as usize)
+}
+
 /// A range of keys, in each of etcd's ways to say one.
 fn span(draw: u64, load: &Workload) -> (Bytes, Bytes) {
-    let hot = |n: u64| Bytes::from(format!("k{}", below(nth(draw, n), load.keys)));
+    let hot = |n: u64| hot_key(below(nth(draw, n), load.keys));
     match below(nth(draw, 0), 5) {
         0 => (Bytes::from_static(b"k"), Bytes::from_static(b"l")),
         1 => (hot(1), Bytes::from_static(b"\0")),
@@ -141,9 +155,11 @@ fn value(id: u64, place: u64, load: &Workload) -> Bytes {
 
 /// A value of at least so many bytes: number of the operation, place in it, padding.
 fn padded(id: u64, place: u64, bytes: u64) -> Bytes {
-    let mut text = format!("{id}.{place}").into_bytes();
     let bytes = usize::try_from(bytes).expect("a value fits into memory");
-    text.resize(bytes.max(text.len()), b'.');
+    let bytes = bytes.max(digits(id) + 1 + digits(place));
+    let mut text = Vec::with_capacity(bytes);
+    write!(text, "{id}.{place}").expect("a vector has room");
+    text.resize(bytes, b'.');
     Bytes::from(text)
 }
 
@@ -224,7 +240,7 @@ fn compare_mod(key: Bytes, revision: Revision) -> pb::Compare {
 /// A condition of any kind, on one key or on some.
 fn compare(draw: u64, load: &Workload, seen: &Seen) -> pb::Compare {
     let key = key(nth(draw, 0), load);
-    let last = seen.modified.get(&key).copied().unwrap_or(0);
+    let last = seen.modified.get(&key[..]).copied().unwrap_or(0);
     if permille(nth(draw, 1), 600) {
         return compare_mod(key, last);
     }
@@ -248,7 +264,7 @@ fn op_of(op: Op) -> pb::RequestOp {
 /// Swap a key's value if it is as the client last saw it; else read it.
 fn compare_and_swap(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequest {
     let put = put(op, load, 0);
-    let last = seen.modified.get(&put.key).copied().unwrap_or(0);
+    let last = seen.modified.get(&put.key[..]).copied().unwrap_or(0);
     let read = get(put.key.clone(), op.draw);
     pb::TxnRequest {
         compare: vec![compare_mod(put.key.clone(), last)],
@@ -312,7 +328,7 @@ fn nested_txn(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequest {
     let outer_key = Bytes::from(format!("wide/{:03}", below(nth(op.draw, 0), WIDE_KEYS)));
     let put = pb::PutRequest { key: outer_key, value: value(op.id, 0, load), ..Default::default() };
     let key = key(nth(op.draw, 1), load);
-    let last = seen.modified.get(&key).copied().unwrap_or(0);
+    let last = seen.modified.get(&key[..]).copied().unwrap_or(0);
     let read = op_of(Op::RequestRange(range(nth(op.draw, 2), load)));
     let nested = vec![op_of(Op::RequestPut(put)), op_of(Op::RequestTxn(inner)), read.clone()];
     if permille(nth(op.draw, 3), 500) {

@@ -1,6 +1,7 @@
 //! Stepping a node through its door and performing what comes out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use detcd_core::proto::mvccpb;
 use detcd_core::types::{CallId, DiskOp};
@@ -98,7 +99,12 @@ impl World<'_> {
         self.witnessed = newest;
         for revision in first..=newest {
             let of_next = |event: &mvccpb::Event| event.kv.as_ref().is_none_or(|kv| kv.mod_revision <= revision);
-            let events = std::iter::from_fn(|| told.next_if(of_next)).collect();
+            let first = told.next_if(of_next);
+            let events = match (first, told.peek().is_some_and(of_next)) {
+                // Most revisions are one event, which then needs no list to be collected in.
+                (Some(event), false) => Arc::new([event]) as Arc<[mvccpb::Event]>,
+                (first, _) => first.into_iter().chain(std::iter::from_fn(|| told.next_if(of_next))).collect(),
+            };
             self.history(&HistoryEvent::Revision { revision, events });
         }
     }

@@ -109,7 +109,7 @@ impl Run<'_> {
         }
         let mut before = self.store.range(range, self.base).peekable();
         let mut found = Vec::new();
-        for (key, written) in self.overlay.range::<Bytes, _>(range.bounds()) {
+        for (key, written) in self.overlay.range::<[u8], _>(range.bounds()) {
             while let Some(kv) = before.next_if(|kv| kv.key < *key) {
                 found.push(kv.clone());
             }
@@ -168,27 +168,27 @@ impl Run<'_> {
     }
 
     fn put(&mut self, put: &pb::PutRequest, told: Option<&pb::PutResponse>) -> Result<(), Refused> {
-        let before = self.get(&put.key).cloned();
+        let before = self.get(&put.key);
         if let Some(told) = told {
-            let expected = before.as_ref().filter(|_| put.prev_kv);
+            let expected = before.filter(|_| put.prev_kv);
             compare_kv("prev_kv of the put", told.prev_kv.as_ref(), expected)?;
             told_revision("the put", told.header.as_ref(), self.base + 1)?;
         }
         let kv = KeyValue {
             key: put.key.clone(),
-            create_revision: before.as_ref().map_or(self.base + 1, |kv| kv.create_revision),
+            create_revision: before.map_or(self.base + 1, |kv| kv.create_revision),
             mod_revision: self.base + 1,
-            version: before.as_ref().map_or(0, |kv| kv.version) + 1,
-            value: match &before {
+            version: before.map_or(0, |kv| kv.version) + 1,
+            value: match before {
                 Some(kv) if put.ignore_value => kv.value.clone(),
                 _ => put.value.clone(),
             },
-            lease: match &before {
+            lease: match before {
                 Some(kv) if put.ignore_lease => kv.lease,
                 _ => put.lease,
             },
         };
-        self.write(EventType::Put, kv.clone(), Some(kv));
+        self.write(EventType::Put, kv);
         Ok(())
     }
 
@@ -199,7 +199,7 @@ impl Run<'_> {
     ) -> Result<(), Refused> {
         let gone = self.list(&KeyRange::new(&delete.key, &delete.range_end));
         for kv in &gone {
-            self.write(EventType::Delete, tombstone(&kv.key, self.base + 1), None);
+            self.write(EventType::Delete, tombstone(&kv.key, self.base + 1));
         }
         let Some(told) = told else { return Ok(()) };
         told_revision("the deletion", told.header.as_ref(), self.revision())?;
@@ -217,9 +217,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn write(&mut self, kind: EventType, shown: KeyValue, now: Option<KeyValue>) {
+    fn write(&mut self, kind: EventType, shown: KeyValue) {
         if self.is_txn {
-            self.overlay.insert(shown.key.clone(), now);
+            self.overlay.insert(shown.key.clone(), (kind == EventType::Put).then(|| shown.clone()));
         }
         self.done.events.push(Event { r#type: kind.into(), kv: Some(shown), prev_kv: None });
     }

@@ -52,13 +52,13 @@ impl KeyRange {
     }
 
     /// The same for an ordered map. An empty range gives bounds that no map refuses.
-    pub(crate) fn bounds(&self) -> (Bound<&Bytes>, Bound<&Bytes>) {
-        let start = Bound::Included(&self.start);
+    pub(crate) fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        let start = Bound::Included(&self.start[..]);
         match &self.end {
-            End::Point => (start, Bound::Included(&self.start)),
+            End::Point => (start, Bound::Included(&self.start[..])),
             End::Open => (start, Bound::Unbounded),
-            End::Before(_) if self.is_empty() => (start, Bound::Excluded(&self.start)),
-            End::Before(end) => (start, Bound::Excluded(end)),
+            End::Before(_) if self.is_empty() => (start, Bound::Excluded(&self.start[..])),
+            End::Before(end) => (start, Bound::Excluded(&end[..])),
         }
     }
 }

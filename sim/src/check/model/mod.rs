@@ -14,6 +14,7 @@ use bytes::Bytes;
 use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
 use detcd_core::types::Revision;
 
+use crate::history::IndexKey;
 pub(crate) use execute::{Refused, execute, has_effect};
 pub(crate) use keys::KeyRange;
 pub(crate) use validate::defects;
@@ -47,7 +48,7 @@ pub(crate) struct Store {
     head: Revision,
     /// Reads at this revision and later ones can be judged.
     floor: Revision,
-    keys: BTreeMap<Bytes, VecDeque<Version>>,
+    keys: BTreeMap<IndexKey, VecDeque<Version>>,
     /// Deleted keys in order of their deletion, to be dropped once the floor has passed it.
     dead: VecDeque<(Revision, Bytes)>,
     /// The events of the revisions from `floor + 1` on.
@@ -98,7 +99,7 @@ impl Store {
         range: &'a KeyRange,
         revision: Revision,
     ) -> impl Iterator<Item = &'a KeyValue> + 'a {
-        self.keys.range::<Bytes, _>(range.bounds()).filter_map(move |(_, versions)| version_at(versions, revision))
+        self.keys.range::<[u8], _>(range.bounds()).filter_map(move |(_, versions)| version_at(versions, revision))
     }
 
     /// The keys attached to `lease` at the head.
@@ -130,9 +131,9 @@ impl Store {
         let Some(kv) = &event.kv else {
             return Err(format!("an event of revision {revision} has no key"));
         };
-        let versions = match self.keys.get_mut(&kv.key) {
+        let versions = match self.keys.get_mut(&kv.key[..]) {
             Some(versions) => versions,
-            None => self.keys.entry(kv.key.clone()).or_default(),
+            None => self.keys.entry(IndexKey::from_slice(&kv.key)).or_default(),
         };
         judge_event(revision, event, kv, versions.back())?;
         let lease_before = versions.back().and_then(Version::kv).map_or(0, |kv| kv.lease);
@@ -169,7 +170,7 @@ impl Store {
             self.floor += 1;
             let forgotten = self.events.pop_front().unwrap_or_default();
             for key in forgotten.iter().filter_map(|event| event.kv.as_ref()).map(|kv| &kv.key) {
-                if let Some(versions) = self.keys.get_mut(key) {
+                if let Some(versions) = self.keys.get_mut(&key[..]) {
                     while versions.get(1).is_some_and(|next| next.revision <= self.floor) {
                         versions.pop_front();
                     }
@@ -179,9 +180,9 @@ impl Store {
         while self.dead.front().is_some_and(|(revision, _)| *revision <= self.floor) {
             let Some((_, key)) = self.dead.pop_front() else { break };
             let gone =
-                self.keys.get(&key).is_some_and(|versions| versions.iter().all(|version| version.kv().is_none()));
+                self.keys.get(&key[..]).is_some_and(|versions| versions.iter().all(|version| version.kv().is_none()));
             if gone {
-                self.keys.remove(&key);
+                self.keys.remove(&key[..]);
             }
         }
     }
