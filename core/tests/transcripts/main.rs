@@ -1,0 +1,58 @@
+//! Exact choreographies of the protocol's corner cases, as texts that people read and review: who sends what, which
+//! disk operation ends when, and what comes of each step. `DETCD_TRANSCRIPTS=rewrite cargo test -p detcd-core --test
+//! transcripts` writes down what happens now; the diff says what changed.
+
+mod agreement;
+mod calls;
+mod command;
+mod describe;
+mod disk;
+mod file;
+mod forge;
+mod network;
+mod play;
+mod runner;
+mod world;
+
+/// One test for each file, which a test compares with the folder.
+macro_rules! transcripts {
+    ($($sentence:ident: $file:literal,)*) => {
+        $(
+            #[test]
+            fn $sentence() {
+                runner::check($file);
+            }
+        )*
+
+        const FILES: &[&str] = &[$($file),*];
+    };
+}
+
+transcripts! {
+    a_put_goes_through_three_members: "put",
+    a_leader_sends_before_its_own_disk_and_a_follower_answers_after_its_own: "leader-write-in-flight",
+    a_vote_does_not_leave_before_it_is_durable: "vote",
+    a_member_that_can_win_alone_says_nothing_before_its_term_is_durable: "lone-voter-term",
+    a_member_that_can_win_alone_does_not_campaign_over_an_unsynced_tail: "lone-voter-tail",
+    an_old_completion_does_not_make_a_rewritten_tail_durable: "stale-completion",
+    leadership_is_not_taken_over_while_something_is_unsynced: "timeout-now",
+    a_leader_that_removes_itself_stops_leading_at_once: "removed-leader",
+    a_leader_that_was_replaced_commits_nothing_and_its_entries_go: "deposed-leader",
+    a_member_that_comes_back_disturbs_nobody: "pre-vote",
+    a_leader_that_hears_of_no_quorum_steps_down: "check-quorum",
+    a_read_joins_only_a_round_that_starts_after_it_arrived: "read-round",
+    a_new_leader_answers_no_read_before_it_has_committed_in_its_term: "read-new-leader",
+    a_read_of_a_replaced_leader_is_answered_by_the_next_one: "read-across-election",
+    a_lost_snapshot_is_announced_again: "snapshot-lost",
+    a_torn_tail_is_cut_at_a_restart: "torn-tail",
+    a_rotten_tail_comes_back_from_the_others: "rotten-tail",
+    a_leader_whose_disk_stalls_hands_on: "stalled-disk",
+    a_member_halts_after_a_failed_sync: "failed-sync",
+    a_member_that_lost_what_it_acknowledged_halts: "lost-acknowledged",
+    messages_that_no_member_sends_are_not_heard: "malformed",
+    a_forwarded_proposal_that_arrives_twice_is_appended_once: "forwarded-twice",
+    a_proposal_that_a_leader_refuses_is_proposed_by_a_later_one: "forward-refused",
+    the_end_of_a_lease_that_a_deposed_leader_proposes_does_not_end_it: "lease-deposed",
+    a_watcher_without_credit_is_a_position_and_loses_nothing: "watch-credit",
+    a_leader_that_stops_hands_on_and_finishes_its_writes: "stop",
+}
