@@ -78,6 +78,8 @@ pub(crate) struct Batch {
     pub(crate) reads: Vec<(u64, LogIndex)>,
     /// A snapshot to install first; then nothing else may be asked of consensus until it is durable.
     pub(crate) snapshot: Option<SnapshotMeta>,
+    /// With a snapshot: the last entry of the log that it replaces.
+    pub(crate) replaced_last: LogIndex,
     ready: u64,
     later: Vec<Outgoing>,
 }
@@ -527,6 +529,7 @@ impl Consensus {
         assert!(ready.committed_entries().is_empty(), "nothing is committed beside a snapshot");
         assert!(batch.entries.is_empty(), "nothing is appended beside a snapshot");
         let meta = convert::meta_from_raft(ready.snapshot().get_metadata());
+        batch.replaced_last = self.last();
         self.raw.mut_store().install(meta.clone());
         batch.snapshot = Some(meta.clone());
         batch.must_sync = true;

@@ -231,7 +231,7 @@ impl Member {
         let fetch = self.receiving.fetch.take().expect("only loaded snapshots are announced to raft-rs");
         let Stage::Loaded(state) = fetch.stage else { unreachable!("it is loaded") };
         assert_eq!(fetch.meta, meta, "the snapshot that was loaded is the one that is installed");
-        out.mark(if self.consensus.last() > meta.index {
+        out.mark(if batch.replaced_last > meta.index {
             "snapshot: installed over a longer log"
         } else {
             "snapshot: installed"

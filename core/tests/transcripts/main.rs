@@ -44,6 +44,7 @@ transcripts! {
     a_new_leader_answers_no_read_before_it_has_committed_in_its_term: "read-new-leader",
     a_read_of_a_replaced_leader_is_answered_by_the_next_one: "read-across-election",
     a_lost_snapshot_is_announced_again: "snapshot-lost",
+    a_snapshot_is_installed_over_a_longer_log: "snapshot-longer-log",
     a_torn_tail_is_cut_at_a_restart: "torn-tail",
     a_rotten_tail_comes_back_from_the_others: "rotten-tail",
     a_leader_whose_disk_stalls_hands_on: "stalled-disk",
