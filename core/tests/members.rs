@@ -365,6 +365,26 @@ fn members_without_room_refuse_writes_and_go_on_reading_and_deleting() {
 }
 
 #[test]
+fn a_leader_with_room_for_small_writes_only_asks_for_more_and_hands_on() {
+    for size in [1, 3] {
+        let mut cluster = Cluster::new(size, |_| {});
+        let leader = cluster.leader();
+        cluster.full[leader] = true;
+        fill(&mut cluster, leader);
+        if size == 1 {
+            assert!(cluster.ask(leader, put("small", "v")).is_ok(), "it is too little for a large one only");
+            assert_eq!(cluster.ask(leader, put("large", &"v".repeat(1000))), Err(Status::NoSpace));
+        }
+        cluster.run_ms(500);
+        assert_eq!(cluster.marked(leader, "leader: handed on because its disk could not write"), size > 1);
+        cluster.full[leader] = false;
+        cluster.run_ms(500);
+        let leader = cluster.leader();
+        assert!(cluster.ask(leader, put("large", &"v".repeat(1000))).is_ok());
+    }
+}
+
+#[test]
 fn a_follower_without_room_drops_entries_and_still_follows() {
     let mut cluster = Cluster::new(3, |_| {});
     let leader = cluster.leader();

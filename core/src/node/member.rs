@@ -103,6 +103,8 @@ pub(super) struct Member {
     pub(super) writes: WritesInFlight,
     /// When it handed leadership on last, because its disk could not write.
     pub(super) handed_on_at: Option<Instant>,
+    /// A proposal found no room since the last tick.
+    pub(super) lacked_room: bool,
     pub(super) over: Option<Over>,
 }
 
@@ -141,6 +143,7 @@ impl Member {
             standing: (Role::Follower, Term(0), NodeId(0)),
             writes: WritesInFlight::default(),
             handed_on_at: None,
+            lacked_room: false,
             over: None,
             config,
         };
@@ -284,6 +287,7 @@ impl Member {
     pub(super) fn try_propose(&mut self, data: bytes::Bytes) -> Result<(), Unproposed> {
         let entry_bytes = room_of(data.len());
         if !self.has_room_to_propose(&data, entry_bytes) {
+            self.lacked_room = true;
             return Err(Unproposed::NoSpace);
         }
         let lag = self.consensus.commit().0 - self.state.as_view().applied().0;
@@ -411,9 +415,8 @@ impl Member {
             self.consensus.tick();
             self.reads.unpark();
             self.hand_on_when_stalled(out);
-            if !self.writer.has_room() {
-                self.writer.retry_allocate(&mut self.disk);
-            }
+            // Room for small proposals may be left when larger ones are refused: it is asked for more in any case.
+            self.writer.retry_allocate(&mut self.disk);
             self.write_mark_sometimes();
             self.sending_tick(out);
             self.forget_unwanted();
@@ -459,6 +462,7 @@ impl Member {
             self.handed_on_at = Some(self.now);
             out.mark("leader: handed on because its disk could not write");
         }
+        self.lacked_room = false;
     }
 
     // ---- settling ----

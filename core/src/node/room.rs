@@ -45,10 +45,12 @@ impl Member {
         }
     }
 
-    /// Whether a leader has no room, and did not find out lately that the others have none either.
+    /// Whether a leader has no room, be it for a larger proposal only, and did not find out lately that the others have
+    /// none either.
     pub(super) fn is_to_hand_on_without_room(&self) -> bool {
         let pause = self.config.election_timeout * KEEP_ELECTION_TIMEOUTS;
-        !self.writer.has_room() && self.handed_on_at.is_none_or(|at| self.now - at >= pause)
+        let lacks_room = self.lacked_room || !self.writer.has_room();
+        lacks_room && self.handed_on_at.is_none_or(|at| self.now - at >= pause)
     }
 }
 

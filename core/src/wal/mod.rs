@@ -54,7 +54,7 @@
 //!    been read from a cache, after a sync that failed), syncs that and counts the boot. The node serves once
 //!    [`Writer::is_open`]; appends before that are kept.
 //! 4. [`Writer::append`] as consensus wants, [`Writer::flush`] at the end of each step, and every `DiskDone` first to
-//!    [`Writer::on_disk_done`]. [`Writer::retry_allocate`] on a timer while [`Writer::has_room`] is false.
+//!    [`Writer::on_disk_done`]. [`Writer::retry_allocate`] on a timer.
 //! 5. After a checkpoint is durable: [`Writer::append`] with its mark; when that write is durable and the checkpoint
 //!    is the oldest that is kept, [`Writer::release_before`].
 //! 6. [`Writer::stop`], then wait for [`Writer::is_stopped`].

@@ -201,7 +201,7 @@ impl Writer {
     }
 
     /// Whether proposals may be accepted: false if the disk refused room for the next segment and the current one
-    /// cannot take the reserve any more. Then call [`Writer::retry_allocate`] from time to time.
+    /// cannot take the reserve any more. [`Writer::retry_allocate`] asks for it again.
     pub fn has_room(&self) -> bool {
         self.has_room_for(0, Claim::Proposal)
     }

@@ -47,6 +47,7 @@ transcripts! {
     a_snapshot_is_installed_over_a_longer_log: "snapshot-longer-log",
     a_torn_tail_is_cut_at_a_restart: "torn-tail",
     a_rotten_tail_comes_back_from_the_others: "rotten-tail",
+    a_leader_without_room_refuses_writes_hands_on_and_recovers: "no-space",
     a_leader_whose_disk_stalls_hands_on: "stalled-disk",
     a_member_halts_after_a_failed_sync: "failed-sync",
     a_member_that_lost_what_it_acknowledged_halts: "lost-acknowledged",

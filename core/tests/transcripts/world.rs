@@ -188,6 +188,7 @@ impl World {
             Err(other) => format!("failed: {other:?}"),
         };
         let title = format!("disk {id}:{name} {what}: {outcome}");
+        let is_shown = is_shown || result.is_err();
         self.step_once(at, title, Input::DiskDone { op, result }, is_shown);
     }
 
