@@ -497,7 +497,8 @@ impl Writer {
             self.pending.clear();
             self.pending_bytes = 0;
         }
-        if self.is_idle() {
+        // What a mark on its way says is known when it is durable.
+        if self.is_idle() && !self.marks.is_writing() {
             self.marks.is_due |= !self.marks.is_current();
         }
     }
