@@ -25,7 +25,7 @@ pub const GRAMMAR: &str = "
   fail MEMBER KIND|next|NUMBER TEXT   the oldest that is meant fails with this error
   full WHO | room WHO                 their disks have no room, or have some again
   kill WHO                            their processes are gone
-  crash MEMBER [keep|tear KIND]       the power is gone; unsynced writes of the kind are kept, or their last sector is not
+  crash MEMBER [keep|tear KIND]       the power is gone; unsynced writes are kept, or but their last sector
   rot MEMBER                          a bit flips in the last record of its log
   restart WHO                         they are opened on what their disks hold
   put MEMBER KEY VALUE [lease=ID]     VALUE may be x*3000
@@ -37,7 +37,7 @@ pub const GRAMMAR: &str = "
   show                                how all stand, and what is under way
   quiet COMMAND[; COMMAND...]         the same, but only how all stand afterwards is shown";
 
-/// One command.
+/// One command; [`GRAMMAR`] says what each does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// A new cluster of so many members.
