@@ -323,7 +323,7 @@ impl Member {
             // A loaded snapshot waits for the log to be quiet.
             return;
         }
-        if !self.writer.has_room() && !self.has_room_to_receive(&bytes) {
+        if self.writer.lacks_room() && !self.has_room_to_receive(&bytes) {
             // Taking it would promise room that is not there; silence costs the leader a retry.
             out.mark("peer: entries were dropped without room for them");
             return;

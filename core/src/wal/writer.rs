@@ -206,6 +206,12 @@ impl Writer {
         self.has_room_for(0, Claim::Proposal)
     }
 
+    /// Whether the disk refused room when it was asked last. Then what is appended has to fit into what is left; see
+    /// [`Writer::has_room_for`].
+    pub fn lacks_room(&self) -> bool {
+        if self.is_ready() { self.next.lacks_room() } else { self.is_denied_opening() }
+    }
+
     /// Whether records of so many bytes in all may be appended, beside what is pending. Room is taken before it is
     /// promised: without a next segment they have to fit into the current one, and leave there what is kept for
     /// others. The last quarter of the reserve is for votes and marks, which are never refused.
@@ -219,7 +225,7 @@ impl Writer {
             Claim::Relief => self.reserve_bytes() / 4,
         };
         let room_bytes = self.current.size_bytes - self.current.offset;
-        !self.next.lacks_room() || room_bytes >= self.pending_bytes + bytes + reserve_bytes
+        !self.lacks_room() || room_bytes >= self.pending_bytes + bytes + reserve_bytes
     }
 
     /// What has to fit into the current segment while there is no next one.

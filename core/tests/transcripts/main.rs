@@ -54,6 +54,7 @@ transcripts! {
     a_torn_tail_is_cut_at_a_restart: "torn-tail",
     a_rotten_tail_comes_back_from_the_others: "rotten-tail",
     a_leader_without_room_refuses_writes_hands_on_and_recovers: "no-space",
+    a_follower_without_room_still_votes: "full-follower",
     a_leader_whose_disk_stalls_hands_on: "stalled-disk",
     a_member_halts_after_a_failed_sync: "failed-sync",
     a_member_that_lost_what_it_acknowledged_halts: "lost-acknowledged",
