@@ -6,10 +6,10 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use detcd_sim::{RunOptions, Scenario, Verdict, run};
 
-use rustix::time::{ClockId, clock_gettime};
-
 mod bare_raft;
+mod measured;
 use bare_raft::BareLoad;
+use measured::measured;
 
 /// As the binaries that simulate have it; for both sides.
 #[global_allocator]
@@ -35,22 +35,6 @@ fn scenario() -> Scenario {
          compare_and_swap = 0, multi_txn = 0, nested_txn = 0, compact = 0, lease = 0, watch = 0 }}\n"
     );
     Scenario::parse("throughput.toml", &text).expect("a good scenario")
-}
-
-/// Seconds that this thread was on a CPU. The machine may be shared: time of the clock would count others' work.
-fn cpu_s() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-/// What `work` gives, and the seconds of CPU time that it takes when it is done so many times in a row.
-fn measured<T>(times: u32, mut work: impl FnMut() -> T) -> (T, f64) {
-    let start = cpu_s();
-    for _ in 1..times {
-        work();
-    }
-    let result = work();
-    (result, (cpu_s() - start) / f64::from(times))
 }
 
 fn throughput(criterion: &mut Criterion) {

@@ -23,5 +23,5 @@ pub mod workload;
 mod world;
 
 pub use report::{RunReport, TraceLine, Verdict};
-pub use run::{RunOptions, run, run_observed, run_traced};
+pub use run::{RunOptions, run, run_observed, run_traced, run_unjudged};
 pub use scenario::Scenario;

@@ -38,6 +38,14 @@ pub fn run_traced(scenario: &Scenario, seed: u64, options: &RunOptions, sink: &m
     World::new(scenario, seed, options, Some(sink)).run()
 }
 
+/// Runs `scenario` with `seed` and lets no checker look: for benchmarks, to tell what the checkers cost. Only what the
+/// kernel sees by itself is judged.
+pub fn run_unjudged(scenario: &Scenario, seed: u64, options: &RunOptions) -> RunReport {
+    let mut world = World::new(scenario, seed, options, None);
+    world.dismiss_checkers();
+    world.run()
+}
+
 /// Runs `scenario` with `seed`; the report lists the moments for a crash of the member at `node` in a window of virtual
 /// time, in nanoseconds.
 pub fn run_scouting(scenario: &Scenario, seed: u64, node: NodeIndex, window: Range<u64>) -> RunReport {

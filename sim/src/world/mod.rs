@@ -137,6 +137,11 @@ impl<'a> World<'a> {
         self.checkers.push((checker.interest(), checker));
     }
 
+    /// Nobody is told anything.
+    pub(crate) fn dismiss_checkers(&mut self) {
+        self.checkers.clear();
+    }
+
     /// Notes the moments of a member in a window of virtual time, in nanoseconds.
     pub(crate) fn scout(&mut self, node: NodeIndex, from: u64, to: u64) {
         self.sweep = Some(Sweep::scout(node, from, to));
