@@ -260,6 +260,20 @@ pub enum Note {
         /// The durable vote.
         vote: NodeId,
     },
+    /// A round confirmed a read that arrived at its member in an earlier term.
+    ReadConfirmed {
+        /// The read's call.
+        call: CallId,
+        /// The term of the leader who confirmed it.
+        term: Term,
+    },
+    /// A lease was granted by an applied entry.
+    LeaseGranted {
+        /// The lease.
+        lease: LeaseId,
+        /// The entry.
+        index: LogIndex,
+    },
     /// The leader's clock says that a lease ended; it proposes to revoke it.
     LeaseExpired {
         /// The lease.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use cluster::{Cluster, snapshots_soon};
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::etcdserverpb as pb;
-use detcd_core::types::{ClusterId, NodeId};
-use detcd_core::{HaltReason, Input, Instant, Role};
+use detcd_core::types::{CallId, ClusterId, NodeId, Term};
+use detcd_core::{HaltReason, Input, Instant, Note, Role};
 
 fn put(key: &str, value: &str) -> Request {
     Request::Put(pb::PutRequest { key: key.to_string().into(), value: value.to_string().into(), ..Default::default() })
@@ -83,6 +83,92 @@ fn a_member_that_lags_behind_the_log_gets_a_snapshot_although_messages_are_lost(
     assert!(cluster.marked(behind, "snapshot: installed"));
     assert_eq!(cluster.node(behind).status().state, cluster.node(leader).status().state);
     assert_eq!(value_of(cluster.ask(behind, get("k3"))), Some("v59".to_string()));
+}
+
+#[test]
+fn a_snapshot_over_a_longer_log_and_one_over_a_shorter_are_told_apart() {
+    let over_longer = "snapshot: installed over a longer log";
+    for tail in [60, 3] {
+        let mut cluster = Cluster::new(3, |config| {
+            snapshots_soon(config);
+            config.checkpoint_growth_percent = 0;
+        });
+        let old = cluster.leader();
+        let others = [(old + 1) % 3, (old + 2) % 3];
+        others.iter().for_each(|at| cluster.kill(*at));
+        for n in 0..tail {
+            cluster.call(old, put("lost", &format!("v{n}")));
+        }
+        cluster.run_ms(100);
+        cluster.kill(old);
+        others.iter().for_each(|at| cluster.open(*at));
+        let leader = cluster.leader();
+        for n in 0..30 {
+            cluster.ask(leader, put("kept", &format!("v{n}"))).unwrap();
+        }
+        cluster.open(old);
+        cluster.run_ms(5000);
+        assert_eq!(cluster.node(old).status().state, cluster.node(leader).status().state);
+        assert_eq!(
+            (cluster.marked(old, over_longer), cluster.marked(old, "snapshot: installed")),
+            (tail == 60, tail == 3)
+        );
+    }
+}
+
+#[test]
+fn a_read_that_waits_through_an_election_is_told_of_and_others_are_not() {
+    let confirmed = |cluster: &Cluster, at: usize| -> Vec<(CallId, Term)> {
+        let told = |note: &Note| match note {
+            Note::ReadConfirmed { call, term } => Some((*call, *term)),
+            _ => None,
+        };
+        cluster.notes[at].iter().filter_map(told).collect()
+    };
+    let mut cluster = Cluster::new(3, |_| {});
+    let old = cluster.leader();
+    let (asked, other) = ((old + 1) % 3, (old + 2) % 3);
+    cluster.ask(asked, get("k")).unwrap();
+    assert!(confirmed(&cluster, asked).is_empty());
+    let before = cluster.node(asked).status().term;
+    cluster.kill(old);
+    let call = cluster.call(asked, get("k"));
+    for _ in 0..200 {
+        cluster.run_ms(100);
+    }
+    assert!(matches!(cluster.answers.get(&call), Some(Ok(Response::Range(_)))), "{:?}", cluster.answers.get(&call));
+    let term = cluster.node(other).status().term;
+    assert!(term > before);
+    assert_eq!(confirmed(&cluster, asked), [(call, term)]);
+}
+
+#[test]
+fn a_member_tells_of_each_segment_that_it_begins_and_of_room_that_comes_back() {
+    let mut cluster = Cluster::new(1, |_| {});
+    let leader = cluster.leader();
+    cluster.ask(leader, put("k", "v")).unwrap();
+    assert!(!cluster.marked(leader, "wal: a segment was rotated"));
+    cluster.full[leader] = true;
+    fill(&mut cluster, leader);
+    assert_eq!(cluster.marks(leader, "wal: a segment was rotated"), 1, "the room for one had been taken before");
+    cluster.run_ms(1000);
+    assert!(!cluster.marked(leader, "wal: room ran out and came back"));
+    cluster.full[leader] = false;
+    cluster.run_ms(1000);
+    // It has to be asked for again although a shorter write than the one that was refused would have fit.
+    cluster.ask(leader, put("k", &"v".repeat(1000))).unwrap();
+    assert_eq!(cluster.marks(leader, "wal: room ran out and came back"), 1);
+
+    // A disk that is full for a while, and nobody notices.
+    let mut cluster = Cluster::new(1, |_| {});
+    let leader = cluster.leader();
+    cluster.full[leader] = true;
+    while !cluster.marked(leader, "wal: a segment was rotated") {
+        cluster.ask(leader, put("k", &"v".repeat(1000))).unwrap();
+    }
+    cluster.full[leader] = false;
+    cluster.run_ms(1000);
+    assert!(!cluster.marked(leader, "wal: room ran out and came back"));
 }
 
 #[test]

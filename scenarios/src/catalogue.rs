@@ -29,6 +29,7 @@ macro_rules! embedded {
 embedded! {
     "calm"
     "leader-partition"
+    "lost-tails"
     "one-way-cut"
     "crash-storm"
     "power-loss-all"

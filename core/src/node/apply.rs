@@ -66,7 +66,8 @@ impl Member {
     }
 
     fn read(&mut self, call: CallId, request: ReadRequest) {
-        self.reads.arrive(Waiter::Read { call, request });
+        let (_, since, _) = self.consensus.standing();
+        self.reads.arrive(Waiter::Read { call, request, since });
     }
 
     /// Proposes a write. Everything that is not a function of the state is settled here and travels in the entry.
@@ -155,7 +156,10 @@ impl Member {
         out.notes.push(Note::Applied { index: entry.index, term: entry.term, state });
         for change in applied.leases {
             match change {
-                LeaseChange::Granted { id, ttl_s } => self.leases.granted(id, ttl_s, self.now),
+                LeaseChange::Granted { id, ttl_s } => {
+                    self.leases.granted(id, ttl_s, self.now);
+                    out.notes.push(Note::LeaseGranted { lease: id, index: entry.index });
+                }
                 LeaseChange::Gone { id } => {
                     self.leases.gone(id);
                     out.notes.push(Note::LeaseGone { lease: id, index: entry.index });
@@ -185,6 +189,13 @@ impl Member {
         response
     }
 
+    /// A round came back: what waited for it may be answered once `index` is applied.
+    pub(super) fn confirm_round(&mut self, round: u64, index: LogIndex, out: &mut Outputs) {
+        for (call, term) in self.reads.confirm(round, index) {
+            out.notes.push(Note::ReadConfirmed { call, term });
+        }
+    }
+
     /// Starts a read round if one is wanted, and answers the reads that may be.
     pub(super) fn advance_reads(&mut self, out: &mut Outputs) {
         if self.reads.wants_round() && !self.consensus.is_installing() && self.consensus.leads_with_commit() {
@@ -200,7 +211,7 @@ impl Member {
 
     fn released(&mut self, index: LogIndex, waiter: Waiter, out: &mut Outputs) {
         match waiter {
-            Waiter::Read { call, request } => self.read_now(call, request, out),
+            Waiter::Read { call, request, .. } => self.read_now(call, request, out),
             Waiter::Lease { call, op } => self.lease_op(call, op, out),
             Waiter::Forwarded { peer, boot, sequence, lease: None, .. } => {
                 let what = pb::forward_reply::What::ReadIndex(index.0);

@@ -193,7 +193,7 @@ impl Member {
             What::Refused(refused) => {
                 self.was_refused(reply.sequence, Term(refused.term), refused.reason(), out);
             }
-            What::ReadIndex(index) => self.reads.confirm(reply.sequence, LogIndex(index)),
+            What::ReadIndex(index) => self.confirm_round(reply.sequence, LogIndex(index), out),
             What::Lease(state) => self.lease_answered(reply.sequence, &state),
         }
     }
@@ -231,7 +231,8 @@ impl Member {
             LeaseOp::TimeToLive(request) => {
                 let remaining_ttl_s = if state.found { state.remaining_ttl_s } else { -1 };
                 let request = ReadRequest::LeaseTimeToLive { request, remaining_ttl_s };
-                self.reads.confirmed_elsewhere(LogIndex(state.read_index), Waiter::Read { call, request });
+                let waiter = Waiter::Read { call, request, since: forwarded.term };
+                self.reads.confirmed_elsewhere(LogIndex(state.read_index), waiter);
             }
         }
     }

@@ -101,6 +101,8 @@ pub(super) struct Member {
     pub(super) standing: (Role, Term, NodeId),
     /// When the writes were handed to the log that are not durable yet, oldest first.
     pub(super) writes: WritesInFlight,
+    /// Since the log last got room it refused something for want of it.
+    pub(super) has_refused_for_room: bool,
     /// When it handed leadership on last, because its disk could not write.
     pub(super) handed_on_at: Option<Instant>,
     /// A proposal found no room since the last tick.
@@ -142,6 +144,7 @@ impl Member {
             ticks: 0,
             standing: (Role::Follower, Term(0), NodeId(0)),
             writes: WritesInFlight::default(),
+            has_refused_for_room: false,
             handed_on_at: None,
             lacked_room: false,
             over: None,
@@ -287,7 +290,7 @@ impl Member {
     pub(super) fn try_propose(&mut self, data: bytes::Bytes) -> Result<(), Unproposed> {
         let entry_bytes = room_of(data.len());
         if !self.has_room_to_propose(&data, entry_bytes) {
-            self.lacked_room = true;
+            (self.lacked_room, self.has_refused_for_room) = (true, true);
             return Err(Unproposed::NoSpace);
         }
         let lag = self.consensus.commit().0 - self.state.as_view().applied().0;
@@ -325,6 +328,7 @@ impl Member {
         }
         if self.writer.lacks_room() && !self.has_room_to_receive(&bytes) {
             // Taking it would promise room that is not there; silence costs the leader a retry.
+            self.has_refused_for_room = true;
             out.mark("peer: entries were dropped without room for them");
             return;
         }
@@ -374,6 +378,12 @@ impl Member {
         match self.writer.on_disk_done(op, result, &mut self.disk) {
             Err(reason) => self.halt(reason),
             Ok(progress) if progress.ours => {
+                if progress.rotated {
+                    out.mark("wal: a segment was rotated");
+                }
+                if progress.regained_room && std::mem::take(&mut self.has_refused_for_room) {
+                    out.mark("wal: room ran out and came back");
+                }
                 if let Some(write) = progress.durable {
                     self.durable(write, out);
                 }
@@ -511,7 +521,7 @@ impl Member {
             self.write(&mut batch, None, out);
             self.take_outgoing(out);
             for (round, index) in std::mem::take(&mut batch.reads) {
-                self.reads.confirm(round, index);
+                self.confirm_round(round, index, out);
             }
             self.unapplied.extend(std::mem::take(&mut batch.committed));
         }

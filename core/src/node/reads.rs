@@ -17,6 +17,8 @@ pub(super) enum Waiter {
         call: CallId,
         /// What it reads.
         request: ReadRequest,
+        /// The term in which it arrived.
+        since: Term,
     },
     /// A lease operation of a client of this member, which leads.
     Lease {
@@ -97,12 +99,20 @@ impl Reads {
         self.round = Some(Round { id, term, until, waiters });
     }
 
-    /// A round came back. Rounds that were given up change nothing.
-    pub(super) fn confirm(&mut self, id: u64, index: LogIndex) {
-        if self.round.as_ref().is_some_and(|round| round.id == id) {
-            let round = self.round.take().expect("looked at");
-            self.confirmed.extend(round.waiters.into_iter().map(|waiter| (index, waiter)));
+    /// A round came back. Rounds that were given up change nothing. Gives the reads that arrived in an earlier term
+    /// than the one in which they are confirmed now, and the latter.
+    pub(super) fn confirm(&mut self, id: u64, index: LogIndex) -> Vec<(CallId, Term)> {
+        if self.round.as_ref().is_none_or(|round| round.id != id) {
+            return Vec::new();
         }
+        let round = self.round.take().expect("looked at");
+        let waited = |waiter: &Waiter| match waiter {
+            Waiter::Read { call, since, .. } if *since < round.term => Some((*call, round.term)),
+            Waiter::Read { .. } | Waiter::Lease { .. } | Waiter::Forwarded { .. } => None,
+        };
+        let waited = round.waiters.iter().filter_map(waited).collect();
+        self.confirmed.extend(round.waiters.into_iter().map(|waiter| (index, waiter)));
+        waited
     }
 
     /// The round is given up if its time is over or its term is; its reads wait for the next one.
@@ -257,6 +267,26 @@ mod tests {
         assert_eq!(reads.len(), 4);
         reads.retain(Instant::from_millis(40), |_| false);
         assert_eq!(reads.len(), 0);
+    }
+
+    #[test]
+    fn a_read_that_arrived_in_an_earlier_term_than_its_round_is_told_of() {
+        let read = |call: u64, since: u64| {
+            let request = ReadRequest::MemberList;
+            Waiter::Read { call: CallId(call), request, since: Term(since) }
+        };
+        let mut reads = Reads::default();
+        reads.arrive(read(1, 3));
+        reads.start_round(7, Term(3), Instant::NEVER);
+        assert!(reads.confirm(7, LogIndex(5)).is_empty(), "its term has not changed");
+        reads.arrive(read(2, 3));
+        reads.start_round(8, Term(3), Instant::NEVER);
+        reads.give_up_stale(Instant::from_millis(1), Term(4));
+        assert!(reads.confirm(8, LogIndex(5)).is_empty(), "the round is given up");
+        reads.arrive(read(3, 4));
+        reads.start_round(9, Term(4), Instant::NEVER);
+        assert_eq!(reads.confirm(9, LogIndex(6)), [(CallId(2), Term(4))]);
+        assert_eq!(reads.release(LogIndex(6)).len(), 3);
     }
 
     #[test]

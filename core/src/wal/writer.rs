@@ -34,12 +34,16 @@ pub use opening::WriterStart;
 pub struct WriteId(pub u64);
 
 /// What a completion meant to the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Whether the log had asked for the operation.
     pub ours: bool,
     /// If more is durable now: every write up to and including this one.
     pub durable: Option<WriteId>,
+    /// Whether the log goes on in a new segment from now on.
+    pub rotated: bool,
+    /// Whether the disk gave the next segment the room that it had refused before.
+    pub regained_room: bool,
 }
 
 /// What room in the log is wanted for, while the disk refuses more. The room that is left then is kept for what matters
@@ -390,9 +394,11 @@ impl Writer {
         disk: &mut DiskQueue,
     ) -> Result<Progress, HaltReason> {
         let Some(done) = self.ops.remove(&op) else {
-            return Ok(Progress { ours: false, durable: None });
+            return Ok(Progress::default());
         };
         let before = self.durable_id;
+        let rotated = result.is_ok() && done.kind == OpKind::NextSyncDir;
+        let regained_room = result.is_ok() && done.kind == OpKind::AllocateNext && self.next.lacks_room();
         match (result, done.kind) {
             (Ok(_), kind) => self.on_done(op, kind, disk),
             (Err(DiskError::NoSpace), OpKind::AllocateNext) => self.next.deny(),
@@ -406,7 +412,8 @@ impl Writer {
         } else {
             self.advance(disk);
         }
-        Ok(Progress { ours: true, durable: (self.durable_id > before).then_some(self.durable_id) })
+        let durable = (self.durable_id > before).then_some(self.durable_id);
+        Ok(Progress { ours: true, durable, rotated, regained_room })
     }
 
     fn on_done(&mut self, op: DiskOp, kind: OpKind, disk: &mut DiskQueue) {

@@ -9,7 +9,7 @@ pub mod leases;
 pub mod log_matching;
 mod model;
 #[cfg(test)]
-mod observations;
+pub(crate) mod observations;
 mod recent;
 pub mod replicas_agree;
 pub mod revisions;

@@ -7,6 +7,7 @@ use detcd_core::types::CallId;
 use detcd_core::{Input, Phase};
 
 use super::client::{ATTEMPTS_MAX, Open, is_read, says_nothing_was_done};
+use super::host::Caller;
 use super::queue::{Answer, Departure, Event, PendingRead};
 use super::{World, describe};
 use crate::history::{ClientId, HistoryEvent, OpId, Outcome};
@@ -115,7 +116,7 @@ impl World<'_> {
         let host = &mut self.hosts[node];
         host.calls_made += 1;
         let call = CallId(host.calls_made);
-        host.calls.insert(call, (client, attempt));
+        host.calls.insert(call, Caller { client, attempt, arrived_at: self.now });
         self.record.say(|| format!("call {call} of c{client}"));
         if self.reads_unconfirmed(node, call, &request) {
             return;
@@ -160,8 +161,8 @@ impl World<'_> {
 
     /// A member answers a call.
     pub(super) fn reply(&mut self, node: NodeIndex, call: CallId, answer: Answer) {
-        if let Some((client, attempt)) = self.hosts[node].calls.remove(&call) {
-            self.answer(client, attempt, node, answer);
+        if let Some(caller) = self.hosts[node].calls.remove(&call) {
+            self.answer(caller.client, caller.attempt, node, answer);
         }
     }
 
@@ -244,7 +245,8 @@ impl World<'_> {
 
     /// A member learns that a client waits no longer.
     pub(super) fn hangup_arrives(&mut self, node: NodeIndex, client: u32, attempt: u64) {
-        let found = self.hosts[node].calls.iter().find(|(_, caller)| **caller == (client, attempt));
+        let is_it = |caller: &Caller| (caller.client, caller.attempt) == (client, attempt);
+        let found = self.hosts[node].calls.iter().find(|(_, caller)| is_it(caller));
         if let Some(call) = found.map(|(call, _)| *call) {
             self.hosts[node].calls.remove(&call);
             self.record.begin(self.now, 9, Some(node));
@@ -319,10 +321,10 @@ impl World<'_> {
 
     /// A member's process ends: its clients notice, if its machine is still there to tell them.
     pub(super) fn break_connections(&mut self, node: NodeIndex, tells: bool) {
-        let calls: Vec<(u32, u64)> = self.hosts[node].calls.values().copied().collect();
+        let calls: Vec<Caller> = self.hosts[node].calls.values().copied().collect();
         let streams: Vec<(usize, u64)> = self.hosts[node].streams.values().copied().collect();
         if tells {
-            for (client, attempt) in calls {
+            for Caller { client, attempt, .. } in calls {
                 self.answer(client, attempt, node, Answer::Reset);
             }
         }

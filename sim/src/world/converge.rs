@@ -83,7 +83,7 @@ impl World<'_> {
             (1..).zip(&self.hosts).filter(|(_, host)| who(host)).map(|(n, _)| format!("m{n}")).collect();
         let why = format!("entitled to be stuck: {} {what}, and the others are no quorum", members.join(", "));
         self.record.say(|| why.clone());
-        *self.marks.entry("run: entitled to be stuck").or_default() += 1;
+        self.mark("run: entitled to be stuck");
         self.convergence.entitled = Some(why);
         self.is_over = true;
     }

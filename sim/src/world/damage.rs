@@ -53,7 +53,7 @@ impl World<'_> {
         host.refusal = Some(reason.to_string());
         host.downs += 1;
         self.record.say(|| format!("m{} refuses to start: {reason}", node + 1));
-        *self.marks.entry("disk: a member refused a damaged disk").or_default() += 1;
+        self.mark("disk: a member refused a damaged disk");
         self.kill(node, Death::Process);
         self.do_without(node);
     }

@@ -13,6 +13,16 @@ use crate::disk::Disk;
 use crate::observe::NodeIndex;
 use crate::weather::Position;
 
+/// Who waits for the answer to a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub client: u32,
+    /// The number of the client's attempt.
+    pub attempt: u64,
+    /// When the call arrived.
+    pub arrived_at: u64,
+}
+
 pub(super) struct Host {
     /// None while the machine is down.
     pub node: Option<Node>,
@@ -27,7 +37,7 @@ pub(super) struct Host {
     /// When a wake-up is planned, and which of the planned ones counts.
     pub wake_at: Option<u64>,
     pub wake_token: u64,
-    pub calls: BTreeMap<CallId, (u32, u64)>,
+    pub calls: BTreeMap<CallId, Caller>,
     pub calls_made: u64,
     pub streams: BTreeMap<StreamId, (usize, u64)>,
     pub streams_made: u64,

@@ -99,7 +99,7 @@ impl World<'_> {
         let is_excused = matches!(reason, HaltReason::Disk { .. }) && self.hosts[node].has_disk_failed;
         if is_excused {
             self.record.say(|| format!("m{} halts: {reason}", node + 1));
-            *self.marks.entry("disk: a member halted over a failed operation").or_default() += 1;
+            self.mark("disk: a member halted over a failed operation");
             self.halted_over_disk(node);
         } else {
             self.fail(ViolationKind::Crash, "no-halt", format!("m{} halted: {reason}", node + 1));

@@ -8,6 +8,7 @@ mod crash_point;
 mod damage;
 mod describe;
 mod host;
+mod marks;
 mod members;
 mod nemesis;
 mod partition;
@@ -38,6 +39,7 @@ use converge::Convergence;
 use crash_point::Sweep;
 pub use crash_point::{CrashPoint, Moment};
 use host::Host;
+use marks::RarePlaces;
 use nemesis::Struck;
 use progress::Progress;
 use queue::{Event, Queue};
@@ -74,12 +76,15 @@ pub(crate) struct World<'a> {
     outputs: Outputs,
     /// Every revision up to here was told to the observers.
     witnessed: Revision,
+    /// How far any member's store was compacted.
+    compacted: Revision,
     newest_term: Term,
     leader_changes: u64,
     ops_acknowledged: u64,
     messages: u64,
     faults: BTreeMap<&'static str, u64>,
     marks: BTreeMap<&'static str, u64>,
+    rare: RarePlaces,
     record_fates: bool,
     fates: BTreeMap<MessageKey, MessageFate>,
     is_over: bool,
@@ -115,12 +120,14 @@ impl<'a> World<'a> {
             record: Record::new(options.expected.clone(), sink),
             outputs: Outputs::default(),
             witnessed: 1,
+            compacted: 0,
             newest_term: Term(0),
             leader_changes: 0,
             ops_acknowledged: 0,
             messages: 0,
             faults: BTreeMap::new(),
             marks: BTreeMap::new(),
+            rare: RarePlaces::default(),
             record_fates: options.record_fates,
             fates: BTreeMap::new(),
             is_over: false,
@@ -225,6 +232,7 @@ impl<'a> World<'a> {
 
     /// Tells the observers what a client did or saw.
     fn history(&mut self, event: &HistoryEvent) {
+        self.learn_history(event);
         self.observe(Observation::History(event));
     }
 

@@ -51,7 +51,7 @@ impl World<'_> {
             && self.progress.is_partitioned
             && self.now > since + self.patience_ns()
         {
-            *self.marks.entry("partition: a core went on throughout a long one").or_default() += 1;
+            self.mark("partition: a core went on throughout a long one");
         }
         self.progress.since = self.has_core().then_some(self.now);
         let cuts = |struck: &Struck| matches!(struck, Struck::Links(_));

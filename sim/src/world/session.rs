@@ -50,11 +50,22 @@ pub(super) struct Watch {
     next: Revision,
     /// Its watcher, while it has one.
     pub watcher: Option<WatcherId>,
-    /// When that was asked for, and whether the member has confirmed it.
+    /// When that was asked for, whether the member has heard of it, and whether it has confirmed it.
     asked_at: u64,
+    has_arrived: bool,
     was_created: bool,
     watch_id: i64,
     is_over: bool,
+    gap: Option<Gap>,
+}
+
+/// A watcher is gone that was confirmed, and its client goes on with another one from where it stood.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// How far the store was compacted when the client lost the watcher.
+    compacted: Revision,
+    /// Whether the next one was created by a member whose store had been compacted meanwhile.
+    is_across: bool,
 }
 
 impl Watch {
@@ -65,9 +76,11 @@ impl Watch {
             request,
             watcher: None,
             asked_at: 0,
+            has_arrived: false,
             was_created: false,
             watch_id: NO_WATCH_ID,
             is_over: false,
+            gap: None,
         }
     }
 
@@ -75,8 +88,9 @@ impl Watch {
         !self.is_over && self.watcher.is_none()
     }
 
-    /// Learns from a response that is for it how far it has come.
-    pub fn learn(&mut self, response: &WatchResponse) {
+    /// Learns from a response that is for it how far it has come. Says whether this shows that it went on across a
+    /// compaction: its client had lost it, the store was compacted, and a new watcher gives it what came next.
+    pub fn learn(&mut self, response: &WatchResponse) -> bool {
         let newest = response.events.iter().flat_map(|event| &event.kv).map(|kv| kv.mod_revision).max();
         let revision = response.header.as_ref().map_or(0, |header| header.revision);
         if let Some(newest) = newest {
@@ -90,7 +104,18 @@ impl Watch {
         if response.canceled {
             // Of what is compacted away the rest can be watched; what was refused is refused for good.
             (self.next, self.is_over) = (response.compact_revision, response.compact_revision == 0);
+            self.gap = None;
         }
+        let went_on = newest.is_some() && !response.canceled;
+        went_on && self.gap.take().is_some_and(|gap| gap.is_across)
+    }
+
+    /// Its watcher is gone, while the store is compacted so far as anybody knows.
+    pub fn lose(&mut self, compacted: Revision) -> Option<WatcherId> {
+        if self.was_created && self.watcher.is_some() && self.next > 0 && !self.is_over {
+            self.gap.get_or_insert(Gap { compacted, is_across: false });
+        }
+        self.watcher.take()
     }
 }
 
@@ -152,7 +177,8 @@ impl Session {
         self.watchers += 1;
         let watcher = WatcherId(self.op * WATCHERS_MAX + self.watchers);
         watch.watcher = Some(watcher);
-        (watch.asked_at, watch.was_created, watch.watch_id) = (now, false, NO_WATCH_ID);
+        (watch.asked_at, watch.has_arrived) = (now, false);
+        (watch.was_created, watch.watch_id) = (false, NO_WATCH_ID);
         Some((watcher, WatchCreateRequest { start_revision: watch.next, ..watch.request.clone() }))
     }
 
@@ -172,10 +198,21 @@ impl Session {
         if meant.is_empty() { open().map(|(place, _)| place).take(1).collect() } else { meant }
     }
 
-    /// Ends the stream and everything on it, for the client; gives the watchers that it had.
-    pub fn end_stream(&mut self) -> Vec<WatcherId> {
+    /// Ends the stream and everything on it, for the client, while the store is compacted so far as anybody knows;
+    /// gives the watchers that it had.
+    pub fn end_stream(&mut self, compacted: Revision) -> Vec<WatcherId> {
         self.is_open = false;
-        self.watches.iter_mut().filter_map(|watch| watch.watcher.take()).collect()
+        self.watches.iter_mut().filter_map(|watch| watch.lose(compacted)).collect()
+    }
+
+    /// A member whose store is compacted so far hears of the next watcher that it was asked for.
+    pub fn arrives(&mut self, compacted: Revision) {
+        let on_their_way = self.watches.iter_mut().filter(|watch| watch.watcher.is_some() && !watch.has_arrived);
+        let Some(watch) = on_their_way.min_by_key(|watch| watch.watcher) else { return };
+        watch.has_arrived = true;
+        if let Some(gap) = &mut watch.gap {
+            gap.is_across = compacted > gap.compacted;
+        }
     }
 
     /// Whether a reader of this stream lets its member wait, and for how long at most.
@@ -230,6 +267,43 @@ mod tests {
         assert!(session.is_waiting() && !session.is_unanswered(9, 5) && session.is_unanswered(10, 5));
     }
 
+    /// Whether events for a watcher that is resumed at a member show that it went on across a compaction.
+    fn resumed(was_created: bool, lost_at: Revision, arrived_at: Revision, arrived_first: Option<Revision>) -> bool {
+        let mut session = session(1);
+        session.ask(1).expect("it is wanted");
+        session.arrives(5);
+        if was_created {
+            assert!(!session.watches[0].learn(&created(0)));
+            assert!(!session.watches[0].learn(&event(7)), "it was never lost");
+        }
+        session.end_stream(lost_at);
+        for compacted in arrived_first.into_iter().chain([arrived_at]) {
+            session.end_stream(compacted);
+            session.ask(2).expect("it is wanted");
+            session.arrives(compacted);
+        }
+        assert!(!session.watches[0].learn(&created(0)), "to be created is not to go on");
+        let went_on = session.watches[0].learn(&event(9));
+        assert!(!session.watches[0].learn(&event(10)), "once is enough");
+        went_on
+    }
+
+    fn event(mod_revision: Revision) -> WatchResponse {
+        let kv = detcd_core::proto::mvccpb::KeyValue { mod_revision, ..Default::default() };
+        let event = detcd_core::proto::mvccpb::Event { kv: Some(kv), ..Default::default() };
+        WatchResponse { events: vec![event], ..WatchResponse::default() }
+    }
+
+    #[test]
+    fn a_watcher_that_was_lost_before_a_compaction_and_goes_on_after_it_is_noticed() {
+        assert!(resumed(true, 5, 8, None));
+        assert!(resumed(true, 5, 8, Some(5)), "what was tried in between does not matter");
+        assert!(!resumed(true, 5, 5, None), "nothing was compacted meanwhile");
+        assert!(!resumed(true, 8, 6, None), "its new member has not compacted yet");
+        assert!(!resumed(true, 5, 5, Some(8)), "its last member has not compacted yet");
+        assert!(!resumed(false, 5, 8, None), "it never had a watcher");
+    }
+
     #[test]
     fn what_is_compacted_away_is_asked_for_again_and_what_is_refused_is_not() {
         let mut session = session(2);
@@ -241,7 +315,7 @@ mod tests {
             |compact_revision| WatchResponse { canceled: true, compact_revision, ..WatchResponse::default() };
         session.watches[0].learn(&canceled(30));
         session.watches[1].learn(&canceled(0));
-        assert_eq!(session.end_stream().len(), 2);
+        assert_eq!(session.end_stream(30).len(), 2);
         let (again, request) = session.ask(2).expect("the first goes on");
         assert!(again > first && request.start_revision == 30);
         assert!(session.ask(2).is_none() && session.wanted() == 0);

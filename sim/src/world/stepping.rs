@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use detcd_core::proto::mvccpb;
 use detcd_core::types::{CallId, DiskOp};
-use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Phase, Role, StoreView};
+use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Outputs, Phase, Role, StoreView};
 
 use super::queue::{Answer, Departure, Event, PendingRead};
 use super::{World, describe, host, tell};
@@ -60,10 +60,9 @@ impl World<'_> {
         }
         self.note_leader(node);
         self.witness(node, &view);
+        self.compacted = self.compacted.max(view.compacted());
+        self.learn_notes(node, &out.notes);
         for note in &out.notes {
-            if let Note::Mark(mark) = note {
-                *self.marks.entry(mark).or_default() += 1;
-            }
             self.record.say(|| format!("({note:?})"));
         }
         let what = Observation::Stepped { node, notes: &out.notes, status, view: &view };

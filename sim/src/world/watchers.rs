@@ -21,6 +21,10 @@ const FIRST_WATCHING_CLIENT: u32 = 1_000_000;
 /// How long a client waits for its watcher to be confirmed.
 const UNANSWERED_NS: u64 = 2_500 * MS;
 
+fn is_creation(request: &WatchRequest) -> bool {
+    matches!(request.request_union, Some(RequestUnion::CreateRequest(_)))
+}
+
 impl World<'_> {
     /// A planned watch begins.
     pub(super) fn open_session(&mut self, index: usize, until: u64) {
@@ -154,7 +158,11 @@ impl World<'_> {
             StreamOp::Credit(bytes) => self.record.number(*bytes),
             StreamOp::Open | StreamOp::Close => {}
         }
+        let asks = matches!(&op, StreamOp::Request(request) if is_creation(request));
         self.step(node, Input::Stream { stream, op });
+        if let (true, Some(machine)) = (asks, &self.hosts[node].node) {
+            self.sessions[session].arrives(machine.view().compacted());
+        }
     }
 
     /// A member writes to a stream.
@@ -229,7 +237,9 @@ impl World<'_> {
                 let (created, canceled) = (response.created, response.canceled);
                 format!("watcher {} gets revisions {revisions:?} created {created} canceled {canceled}", watcher.0)
             });
-            watch.learn(&response);
+            if watch.learn(&response) {
+                self.mark("watch: resumed across a compaction");
+            }
             self.history(&HistoryEvent::WatchReceive { watcher, response: response.clone() });
             if response.canceled {
                 self.canceled(session, place);
@@ -243,7 +253,7 @@ impl World<'_> {
         if others == 0 {
             return self.end_stream_here(session, 50 * MS);
         }
-        let watcher = self.sessions[session].watches[place].watcher.take().expect("it was canceled");
+        let watcher = self.sessions[session].watches[place].lose(self.compacted).expect("it was canceled");
         self.tell_end(watcher);
         self.plan_timer(session, WatchTimer::Another, self.now + 50 * MS);
     }
@@ -261,7 +271,7 @@ impl World<'_> {
         if !state.is_open {
             return;
         }
-        let watchers = state.end_stream();
+        let watchers = state.end_stream(self.compacted);
         let (node, client) = (state.node, state.client);
         let stream = state.stream.take();
         let nodes = self.hosts.len();

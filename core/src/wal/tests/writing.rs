@@ -325,6 +325,54 @@ fn a_full_disk_is_survived() {
 }
 
 #[test]
+fn room_is_regained_when_the_disk_gives_what_it_had_refused() {
+    let mut life = Life::fresh(&small_config());
+    let regained = |life: &mut Life| {
+        life.writer.retry_allocate(&mut life.queue);
+        life.writer.flush(&mut life.queue);
+        life.issue();
+        let mut regained = 0;
+        while !life.outstanding.is_empty() {
+            regained += usize::from(life.complete(0).regained_room);
+        }
+        regained
+    };
+    let mut index = 0;
+    for is_full in [false, true] {
+        life.disk.is_full = is_full;
+        let before = life.segments().len();
+        while life.segments().len() == before {
+            index += 1;
+            life.writer.append(&[entry(1, index, &[7; 150])], None, None);
+            assert_eq!(regained(&mut life), 0, "what was never refused is not regained");
+        }
+    }
+    assert_eq!(regained(&mut life), 0, "the disk is still full");
+    life.disk.is_full = false;
+    assert_eq!(regained(&mut life), 1);
+    assert_eq!(regained(&mut life), 0, "once is enough");
+}
+
+#[test]
+fn a_rotation_is_told_once_the_new_segment_is_the_one_that_is_written() {
+    let mut life = Life::fresh(&small_config());
+    let mut rotations = 0;
+    for index in 1..=60 {
+        life.writer.append(&[entry(1, index, &[7; 150])], None, None);
+        life.writer.flush(&mut life.queue);
+        life.issue();
+        while !life.outstanding.is_empty() {
+            let before = life.segments().len();
+            let rotated = life.complete(0).rotated;
+            assert_eq!(life.segments().len() - before, usize::from(rotated));
+            rotations += usize::from(rotated);
+        }
+    }
+    assert_eq!(rotations, life.segments().len() - 1, "opening the first one is no rotation");
+    assert!(rotations > 2);
+}
+
+#[test]
 fn on_a_full_disk_room_is_kept_for_what_matters_most() {
     let config = small_config();
     let mut life = Life::fresh(&config);
@@ -395,7 +443,7 @@ fn a_failed_write_or_sync_is_a_reason_to_halt_that_names_file_and_operation() {
 fn completions_of_others_are_let_pass() {
     let mut life = Life::fresh(&small_config());
     let progress = life.writer.on_disk_done(DiskOp(9999), &Ok(DiskReply::Done), &mut life.queue);
-    assert_eq!(progress, Ok(Progress { ours: false, durable: None }));
+    assert_eq!(progress, Ok(Progress::default()));
 }
 
 #[test]
