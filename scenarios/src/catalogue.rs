@@ -41,6 +41,7 @@ embedded! {
     "partial-partitions"
     "clock-skew"
     "client-churn"
+    "locks"
     "swarm"
 }
 

@@ -57,6 +57,7 @@ impl<W: Write> Checker for Recorder<'_, W> {
             Observation::Opened { .. }
             | Observation::Stepped { .. }
             | Observation::Damaged { .. }
+            | Observation::Lock(_)
             | Observation::Healed => return Ok(()),
         };
         let done = self.writer.as_mut().map_or(Ok(()), |writer| writer.line(&Line { at: seen.at, what }));

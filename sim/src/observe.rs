@@ -1,8 +1,11 @@
 //! What observers of a run are told. Observers draw nothing and change nothing.
 
+use bytes::Bytes;
+use detcd_core::types::Revision;
 use detcd_core::{NodeStatus, Note, StoreView};
 
-use crate::history::{HistoryEvent, Nanos};
+use crate::history::{ClientId, HistoryEvent, Nanos};
+use crate::workload::locks::Mutex;
 
 /// The place of a member in the simulated cluster, counted from 0; its `NodeId` is that plus 1.
 pub type NodeIndex = usize;
@@ -38,8 +41,40 @@ pub enum Observation<'a> {
     },
     /// A client did or saw something, or the store reached a new revision.
     History(&'a HistoryEvent),
+    /// A lock worker did something about a lock that no request shows.
+    Lock(LockEvent<'a>),
     /// Faults have ended: from here on a core of the cluster has to converge.
     Healed,
+}
+
+/// What a lock worker does about a lock beside its requests.
+#[derive(Clone, Copy, Debug)]
+pub enum LockEvent<'a> {
+    /// It is about to ask for the lock.
+    Wants {
+        /// The lock, and the worker's key.
+        mutex: &'a Mutex,
+        /// The client that asks.
+        worker: ClientId,
+    },
+    /// It takes itself for the lock's owner from now on, because of the answer that it got last.
+    Owns {
+        /// The lock, and the worker's key.
+        mutex: &'a Mutex,
+        /// At which revision its key was created.
+        created: Revision,
+        /// The client that asked.
+        worker: ClientId,
+    },
+    /// It is about to write to what the lock protects, if it still owns the lock.
+    Writes {
+        /// The lock, and the worker's key.
+        mutex: &'a Mutex,
+        /// At which revision its key was created.
+        created: Revision,
+        /// What it writes; nobody else writes the same.
+        value: &'a Bytes,
+    },
 }
 
 /// An observation and its time.

@@ -9,9 +9,9 @@ use crate::disk::{CrashOdds, PAGE_BYTES, SECTOR_BYTES};
 use crate::faults::{self, Episode};
 use crate::network::LinkOdds;
 use crate::run::RunOptions;
-use crate::scenario::{ClockSpec, DiskSpec, KnobSpec, NetworkSpec, Scenario, Span, WorkloadSpec};
+use crate::scenario::{ClockSpec, DiskSpec, KnobSpec, LockSpec, NetworkSpec, Scenario, Span, WorkloadSpec};
 use crate::weather::{Domain, Weather, below, nth, permille};
-use crate::workload::{self, PlannedOp, Workload};
+use crate::workload::{self, PlannedOp, Workload, locks};
 
 const MS: u64 = 1_000_000;
 
@@ -79,13 +79,19 @@ impl Plan {
 
         let links = link_odds(weather, &network);
         let configs = node_configs(weather, nodes, &knobs);
-        let workload = Workload::draw(weather, load, &configs[0]);
+        let clock_ppm: Vec<u64> = (0..nodes).map(|node| clock_rate(weather, &clock, node)).collect();
+        let skew_ppm = clock_ppm.iter().map(|rate_ppm| rate_ppm.abs_diff(1_000_000)).max().unwrap_or(0);
+        let workload = Workload::draw(weather, load, &configs[0], skew_ppm);
         let mut faults = faults::draw(weather, &specs, begin, heal_at);
         faults.retain(|fault| !options.removed_faults.contains(&fault.id));
         let mut ops = workload::draw_ops(weather, &workload, begin / 2, heal_at);
+        if let Some(spec) = &load.locks {
+            ops.extend(locks::draw_sessions(weather, spec, &workload.locks, begin / 2, heal_at));
+            ops.sort_by_key(|op| (op.at, op.id));
+        }
         ops.retain(|op| !options.removed_ops.contains(&op.id));
         Plan {
-            clock_ppm: (0..nodes).map(|node| clock_rate(weather, &clock, node)).collect(),
+            clock_ppm,
             core: core(weather, nodes, scenario.phases.minority_left_behind_permille),
             client_links: LinkOdds { loss_permille: 0, duplicate_permille: 0, ..links },
             disk: disk_odds(weather, &disk, nodes),
@@ -321,6 +327,15 @@ fn swarm_workload(weather: Weather) -> WorkloadSpec {
         *weight *= u32::try_from(factor).expect("below four");
     }
     spec.mix.put = spec.mix.put.max(8);
+    if permille(nth(draw, 100), 400) {
+        spec.locks = Some(LockSpec {
+            workers: Span::new(2, 5),
+            locks: Span::new(1, 2),
+            session_ms: Span::new(1_000, 9_000),
+            hold_ms: Span::new(50, 1_500),
+            pause_permille: 150,
+        });
+    }
     spec
 }
 

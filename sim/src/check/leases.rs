@@ -384,7 +384,8 @@ impl Leases {
     }
 }
 
-fn scale(ttl_s: i64, numerator: u64, denominator: u64) -> Nanos {
+/// So many seconds, times a fraction.
+pub(super) fn scale(ttl_s: i64, numerator: u64, denominator: u64) -> Nanos {
     let nanos = u128::from(u64::try_from(ttl_s).unwrap_or(0)) * u128::from(NANOS_PER_S);
     u64::try_from(nanos * u128::from(numerator) / u128::from(denominator)).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ pub mod elections;
 #[cfg(test)]
 mod generated;
 pub mod leases;
+pub mod locks;
 pub mod log_matching;
 mod model;
 #[cfg(test)]
@@ -61,7 +62,7 @@ impl Interest {
     pub fn covers(self, what: &Observation<'_>) -> bool {
         match what {
             Observation::Stepped { .. } => self != Interest::Clients,
-            Observation::History(_) => self != Interest::Members,
+            Observation::History(_) | Observation::Lock(_) => self != Interest::Members,
             _ => true,
         }
     }
@@ -129,6 +130,7 @@ pub fn all(config: &CheckConfig) -> Vec<Box<dyn Checker>> {
         Box::new(revisions::Revisions::new(config)),
         Box::new(watches::Watches::new(config)),
         Box::new(leases::Leases::new(config)),
+        Box::new(locks::Locks::new(config)),
     ]
 }
 

@@ -216,7 +216,7 @@ impl Checker for Revisions {
                 Ok(())
             }
             Observation::History(event) => self.told(event),
-            Observation::Healed | Observation::Damaged { .. } => Ok(()),
+            Observation::Healed | Observation::Damaged { .. } | Observation::Lock(_) => Ok(()),
         };
         judged.map_err(|detail| Violation::safety(NAME, seen.at, detail))
     }

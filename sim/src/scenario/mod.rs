@@ -205,6 +205,9 @@ pub struct WorkloadSpec {
     pub timeout_ms: Span,
     /// How often each kind of operation occurs, relative to the others.
     pub mix: Mix,
+    /// Workers that take locks, beside the clients; left out, there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locks: Option<LockSpec>,
 }
 
 impl Default for WorkloadSpec {
@@ -217,6 +220,37 @@ impl Default for WorkloadSpec {
             long_values_permille: 40,
             timeout_ms: Span::fixed(3_000),
             mix: Mix::default(),
+            locks: None,
+        }
+    }
+}
+
+/// Workers that take locks as etcd's own client library does: each has one session after the other, a lease that is
+/// kept alive, and in it one lock after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LockSpec {
+    /// How many workers there are.
+    pub workers: Span,
+    /// How many locks they take turns at.
+    pub locks: Span,
+    /// How long a session lasts.
+    pub session_ms: Span,
+    /// How long an owner keeps a lock, at most.
+    pub hold_ms: Span,
+    /// Out of 1,000 times that a worker waits for a lock, and out of as many that it got one, at how many its process
+    /// pauses for about as long as its lease lives.
+    pub pause_permille: u32,
+}
+
+impl Default for LockSpec {
+    fn default() -> LockSpec {
+        LockSpec {
+            workers: Span::fixed(4),
+            locks: Span::fixed(2),
+            session_ms: Span::new(1_000, 8_000),
+            hold_ms: Span::fixed(800),
+            pause_permille: 150,
         }
     }
 }
@@ -291,6 +325,21 @@ pub struct Expect {
     pub marks: Vec<String>,
 }
 
+impl LockSpec {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.workers.max > 100 {
+            return Err(("workers", "`workers` takes 0 to 100".into()));
+        }
+        if self.locks.min < 1 || self.locks.max > 100 {
+            return Err(("locks", "`locks` takes 1 to 100".into()));
+        }
+        if self.pause_permille > 1_000 {
+            return Err(("pause_permille", "`pause_permille` takes 0 to 1000".into()));
+        }
+        Ok(())
+    }
+}
+
 impl Scenario {
     /// Reads a scenario from the text of the file `file_name`.
     ///
@@ -324,6 +373,9 @@ impl Scenario {
             }
             if workload.timeout_ms.min < 1 {
                 return Err(("timeout_ms", "`timeout_ms` takes 1 or more".into()));
+            }
+            if let Some(locks) = &workload.locks {
+                locks.check()?;
             }
         }
         if self.clock.as_ref().is_some_and(|clock| clock.skew_ppm.max > 500_000) {

@@ -115,3 +115,20 @@ fn a_span_picks_both_of_its_ends() {
     assert_eq!(Span::new(0, u64::MAX).pick(u64::MAX), u64::MAX);
     assert_eq!(Span::fixed(7).pick(12_345), 7);
 }
+
+#[test]
+fn lock_workers_are_left_out_unless_they_are_asked_for_and_their_numbers_have_ranges() {
+    let text = |locks: &str| {
+        GOOD.replace("[[faults]]\nkind = \"isolate\"", &format!("{locks}\n[[faults]]\nkind = \"isolate\""))
+    };
+    let read = |locks: &str| Scenario::parse("good.toml", &text(locks)).expect("good").workload.expect("given").locks;
+    assert_eq!(read(""), None);
+    assert_eq!(read("[workload.locks]"), Some(LockSpec::default()));
+    let workers = read("[workload.locks]\nworkers = { min = 1, max = 9 }").expect("asked for").workers;
+    assert_eq!(workers, Span::new(1, 9));
+    let wrong = |locks: &str| error(&text(&format!("[workload.locks]\n{locks}")));
+    assert!(wrong("workers = 101").ends_with("`workers` takes 0 to 100"));
+    assert!(wrong("locks = 0").ends_with("`locks` takes 1 to 100"));
+    assert!(wrong("pause_permille = 1001").ends_with("`pause_permille` takes 0 to 1000"));
+    assert!(wrong("ttl = 3").contains("unknown field `ttl`"));
+}

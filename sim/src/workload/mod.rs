@@ -1,8 +1,9 @@
 //! What clients will do: every operation with its number, its client, its planned start and its own draw.
 
+pub mod locks;
 mod request;
 
-pub use request::{Seen, probe_put, request, watch_create};
+pub use request::{Seen, padded, probe_put, request, watch_create};
 
 use detcd_core::NodeConfig;
 
@@ -50,6 +51,11 @@ pub enum OpKind {
     Watch {
         until: u64,
     },
+    /// A session of a lock worker that lasts until the given virtual time; `client` is the worker's number.
+    LockSession {
+        /// When it ends.
+        until: u64,
+    },
 }
 
 /// One operation of a run.
@@ -84,11 +90,13 @@ pub struct Workload {
     pub timeout_ns: u64,
     /// The mix.
     pub mix: Mix,
+    /// The lock workers.
+    pub locks: locks::Locks,
 }
 
 impl Workload {
-    /// Draws the workload of a run.
-    pub fn draw(weather: Weather, spec: &WorkloadSpec, config: &NodeConfig) -> Workload {
+    /// Draws the workload of a run in which the members' clocks are off by so much at most.
+    pub fn draw(weather: Weather, spec: &WorkloadSpec, config: &NodeConfig, skew_ppm: u64) -> Workload {
         let pick = |number: u64, span: crate::scenario::Span| span.pick(weather.draw(Domain::Plan, &[16, number]));
         let request_timeout_ns = detcd_core::time::nanos(config.request_timeout());
         Workload {
@@ -99,6 +107,10 @@ impl Workload {
             long_values_permille: spec.long_values_permille.into(),
             timeout_ns: (pick(4, spec.timeout_ms) * MS).min(request_timeout_ns),
             mix: spec.mix.clone(),
+            locks: spec
+                .locks
+                .as_ref()
+                .map_or_else(Default::default, |spec| locks::Locks::draw(weather, spec, skew_ppm)),
         }
     }
 }

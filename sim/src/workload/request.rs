@@ -41,7 +41,7 @@ impl Seen {
 /// The request of an operation.
 ///
 /// # Panics
-/// If the operation is a watch.
+/// If the operation is a watch or a session: these are no calls.
 pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
     let key = || key(nth(op.draw, 0), load);
     match op.kind {
@@ -71,7 +71,7 @@ pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
         OpKind::LeaseRevoke { lease } => Request::LeaseRevoke(pb::LeaseRevokeRequest { id: lease }),
         OpKind::LeaseLeases => Request::LeaseLeases(pb::LeaseLeasesRequest {}),
         OpKind::MemberList => Request::MemberList(pb::MemberListRequest { linearizable: true }),
-        OpKind::Watch { .. } => unreachable!("a watch is no call"),
+        OpKind::Watch { .. } | OpKind::LockSession { .. } => unreachable!("this is no call"),
     }
 }
 
@@ -153,8 +153,8 @@ fn value(id: u64, place: u64, load: &Workload) -> Bytes {
     padded(id, place, load.value_bytes + if is_long { 500 + below(nth(draw, 0), 4_000) } else { 0 })
 }
 
-/// A value of at least so many bytes: number of the operation, place in it, padding.
-fn padded(id: u64, place: u64, bytes: u64) -> Bytes {
+/// A value of at least so many bytes that no other operation or place in it has.
+pub fn padded(id: u64, place: u64, bytes: u64) -> Bytes {
     let bytes = usize::try_from(bytes).expect("a value fits into memory");
     let bytes = bytes.max(digits(id) + 1 + digits(place));
     let mut text = Vec::with_capacity(bytes);

@@ -11,7 +11,16 @@ use super::*;
 
 fn workload(mix: Mix) -> Workload {
     let long_values_permille = 40;
-    Workload { clients: 5, ops_per_second: 100, keys: 4, value_bytes: 20, long_values_permille, timeout_ns: MS, mix }
+    Workload {
+        clients: 5,
+        ops_per_second: 100,
+        keys: 4,
+        value_bytes: 20,
+        long_values_permille,
+        timeout_ns: MS,
+        mix,
+        locks: Default::default(),
+    }
 }
 
 fn ops(seed: u64) -> Vec<PlannedOp> {

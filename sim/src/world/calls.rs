@@ -6,7 +6,7 @@ use detcd_core::proto::etcdserverpb::ResponseHeader;
 use detcd_core::types::CallId;
 use detcd_core::{Input, Phase};
 
-use super::client::{ATTEMPTS_MAX, Open, is_read, says_nothing_was_done};
+use super::client::{ATTEMPTS_MAX, Open, Role, is_read, says_nothing_was_done};
 use super::host::Caller;
 use super::queue::{Answer, Departure, Event, PendingRead};
 use super::{World, describe};
@@ -22,9 +22,10 @@ impl World<'_> {
     pub(super) fn op_due(&mut self, index: usize) {
         self.plan_op(index + 1);
         let op = &self.plan.ops[index];
-        if let OpKind::Watch { until } = op.kind {
-            self.open_session(index, until);
-            return;
+        match op.kind {
+            OpKind::Watch { until } => return self.open_session(index, until),
+            OpKind::LockSession { .. } => return self.lock_session_due(index),
+            _ => {}
         }
         let client = op.client;
         self.clients[client as usize].waiting.push_back(index);
@@ -288,7 +289,7 @@ impl World<'_> {
         let nodes = self.hosts.len();
         let state = &mut self.clients[client as usize];
         state.connected = None;
-        if !state.is_prober && nodes > 1 {
+        if state.role != Role::Prober && nodes > 1 {
             let further = 1 + below(draw, nodes as u64 - 1);
             state.node = (state.node + usize::try_from(further).expect("few members")) % nodes;
         }
@@ -310,12 +311,14 @@ impl World<'_> {
         self.ops_acknowledged += u64::from(is_ok);
         self.record.number(u64::from(is_ok));
         self.record.say(|| format!("c{client} ends op {}: {}", open.op.0, describe::outcome(&outcome)));
-        let is_prober = state.is_prober;
-        self.history(&HistoryEvent::Return { op: open.op, outcome });
-        if is_prober {
-            self.probe_ended(client, is_ok);
-        } else {
-            self.begin_next(client);
+        let role = state.role;
+        let returned = HistoryEvent::Return { op: open.op, outcome };
+        self.history(&returned);
+        let HistoryEvent::Return { outcome, .. } = returned else { unreachable!("made above") };
+        match role {
+            Role::Usual => self.begin_next(client),
+            Role::Prober => self.probe_ended(client, is_ok),
+            Role::Locker(_) | Role::Keeper(_) => self.answer_to_lock_worker(role, &outcome),
         }
     }
 

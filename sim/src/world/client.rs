@@ -28,6 +28,19 @@ pub(super) struct Open {
     pub may_have_happened: bool,
 }
 
+/// What a client is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The operations of the mix.
+    Usual,
+    /// It stays with its member and asks until it has what it needs.
+    Prober,
+    /// What the lock worker of this number asks for.
+    Locker(u32),
+    /// Keeping the session of the lock worker of this number alive.
+    Keeper(u32),
+}
+
 #[derive(Debug)]
 pub(super) struct Client {
     /// The member that it talks to, and in which of its lives it last had an answer of it.
@@ -45,20 +58,23 @@ pub(super) struct Client {
     pub waiting: VecDeque<usize>,
     pub seen: Seen,
     pub position: Position,
-    /// A prober stays with its member and asks until it has what it needs.
-    pub is_prober: bool,
+    pub role: Role,
 }
 
 impl Client {
-    /// The workload's clients, then one prober for each member of the core.
+    /// The workload's clients, then one prober for each member of the core, then two clients for each lock worker.
     pub fn all(plan: &Plan) -> Vec<Client> {
         let nodes = plan.nodes.len();
-        let usual = (0..plan.workload.clients).map(|n| Client::new(n as usize % nodes, false));
-        let probers = (0..nodes).filter(|node| plan.core[*node]).map(|node| Client::new(node, true));
-        usual.chain(probers).collect()
+        let usual = (0..plan.workload.clients).map(|n| Client::new(n as usize % nodes, Role::Usual));
+        let probers = (0..nodes).filter(|node| plan.core[*node]).map(|node| Client::new(node, Role::Prober));
+        let workers = (0..plan.workload.locks.workers).flat_map(|worker| {
+            let at = |further: usize| (worker as usize + further) % nodes;
+            [Client::new(at(0), Role::Locker(worker)), Client::new(at(1), Role::Keeper(worker))]
+        });
+        usual.chain(probers).chain(workers).collect()
     }
 
-    fn new(node: NodeIndex, is_prober: bool) -> Client {
+    fn new(node: NodeIndex, role: Role) -> Client {
         Client {
             node,
             connected: None,
@@ -70,7 +86,7 @@ impl Client {
             waiting: VecDeque::new(),
             seen: Seen { revision: 1, ..Seen::default() },
             position: Position::default(),
-            is_prober,
+            role,
         }
     }
 

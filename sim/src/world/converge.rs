@@ -3,6 +3,7 @@
 use detcd_core::{Phase, Role};
 
 use super::World;
+use super::client::{self, Client};
 use super::host::Host;
 use super::queue::Event;
 use crate::check::ViolationKind;
@@ -55,9 +56,9 @@ impl World<'_> {
         self.core_changes();
         self.observe(Observation::Healed);
         self.read_freely();
-        let clients = u32::try_from(self.clients.len()).expect("few clients");
-        let can_start = |prober: &u32| self.hosts[self.clients[*prober as usize].node].refusal.is_none();
-        self.convergence.to_probe = (self.plan.workload.clients..clients).filter(can_start).collect();
+        let can_start = |client: &Client| self.hosts[client.node].refusal.is_none();
+        let probers = (0u32..).zip(&self.clients).filter(|(_, client)| client.role == client::Role::Prober);
+        self.convergence.to_probe = probers.filter(|(_, prober)| can_start(prober)).map(|(n, _)| n).collect();
         for prober in self.convergence.to_probe.clone() {
             self.probe(prober);
         }
@@ -168,6 +169,9 @@ impl World<'_> {
         if let Some(client) = busy {
             let op = self.clients[client].open.as_ref().map_or(0, |open| open.op.0);
             return Some(format!("client {client} still waits for operation {op}"));
+        }
+        if let Some(worker) = self.workers.iter().position(|worker| worker.session.is_some()) {
+            return Some(format!("lock worker {worker} has not ended its session"));
         }
         let deaf = self.sessions.iter().find(|session| session.is_waiting());
         deaf.map(|session| format!("nobody confirmed the watch of operation {}", session.op()))

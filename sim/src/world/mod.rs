@@ -8,6 +8,8 @@ mod crash_point;
 mod damage;
 mod describe;
 mod host;
+mod lock_worker;
+mod locks;
 mod marks;
 mod members;
 mod nemesis;
@@ -39,6 +41,7 @@ use converge::Convergence;
 use crash_point::Sweep;
 pub use crash_point::{CrashPoint, Moment};
 use host::Host;
+use lock_worker::LockWorker;
 use marks::RarePlaces;
 use nemesis::Struck;
 use progress::Progress;
@@ -62,6 +65,7 @@ pub(crate) struct World<'a> {
     network: Network,
     clients: Vec<Client>,
     sessions: Vec<Session>,
+    workers: Vec<LockWorker>,
     struck: Vec<Option<Struck>>,
     /// The faults that wait, or have waited, for their moment.
     lurking: BTreeMap<usize, Lurking>,
@@ -109,6 +113,7 @@ impl<'a> World<'a> {
             network: Network::new(weather, plan.links, nodes),
             clients: Client::all(&plan),
             sessions: Vec::new(),
+            workers: (0..plan.workload.locks.workers).map(|_| LockWorker::default()).collect(),
             struck: (0..plan.faults.len()).map(|_| None).collect(),
             lurking: BTreeMap::new(),
             loss_permille: 0,
@@ -215,6 +220,7 @@ impl<'a> World<'a> {
             }
             Event::StreamEnded { session, generation, from } => self.stream_ended(session, generation, from),
             Event::Watch { session, generation, timer } => self.watch_timer(session, generation, timer),
+            Event::Lock { worker, session, timer } => self.lock_timer(worker, session, timer),
             Event::FaultStart { index } => self.fault_starts(index),
             Event::FaultEnd { index } => self.fault_ends(index),
             Event::Flap { index } => self.flap(index),

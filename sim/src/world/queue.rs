@@ -65,6 +65,15 @@ pub(super) enum WatchTimer {
     Enough,
 }
 
+/// What a lock worker waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockTimer {
+    /// To do the next thing; the number tells whether it was planned anew since.
+    Act(u64),
+    /// To keep its session alive.
+    Keep,
+}
+
 #[derive(Debug)]
 pub(super) enum Event {
     Wake { node: NodeIndex, token: u64 },
@@ -82,6 +91,7 @@ pub(super) enum Event {
     StreamOut { session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse> },
     StreamEnded { session: usize, generation: u64, from: Departure },
     Watch { session: usize, generation: u64, timer: WatchTimer },
+    Lock { worker: u32, session: u64, timer: LockTimer },
     FaultStart { index: usize },
     FaultEnd { index: usize },
     Flap { index: usize },
