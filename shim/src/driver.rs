@@ -1,27 +1,60 @@
-//! The thread that owns the node: takes inputs, steps, publishes the view, hands out effects. Nothing else.
+//! The loop around a node: takes inputs, steps, publishes the view, hands out effects. Nothing else.
+//!
+//! It is the same for every host. What a host has to give is its [`Body`]: a clock, a queue of inputs, and places for
+//! the effects. The member that is deployed has a thread that blocks (`real_body`); a simulated runtime has tasks.
+//! Both laws of effects and views are kept here, so no body can break them: the view is out before the first effect of
+//! its step, and effects are handed over in their order, each at once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use detcd_core::effect::Garbage;
-use detcd_core::types::{CallId, StreamId};
+use detcd_core::types::{CallId, DiskOp, NodeId, StreamId};
 use detcd_core::{
-    Effect, HaltReason, Input, Instant, Listing, Node, NodeConfig, NodeStatus, Outputs, StoreView, StreamOp,
+    DiskAction, Effect, HaltReason, Input, Instant, Listing, Node, NodeConfig, NodeStatus, Note, Outputs, StoreView,
+    StreamOp,
 };
 use tokio::sync::watch;
 
-use crate::disk::Disk;
-use crate::host::Host;
-use crate::inbox::{Answer, Inbox, Item, Pushed, Waiting};
-use crate::peers::Outboxes;
+use crate::inbox::{Answer, Item, Pushed, Waiting};
 
 /// The longest wait; a node that asks for none is still looked at now and then.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long disk actions that were issued may take after a node that must not go on has said so.
-const DISK_TIME_MAX: Duration = Duration::from_secs(5);
 /// How many items are stepped before the clock is asked whether the node wanted to be woken.
 const ITEMS_BETWEEN_WAKEUPS: usize = 32;
+
+/// What a host gives to the loop: the only place from which it takes time and inputs, and to which effects go.
+///
+/// Answers to calls and responses to watch streams are not here: they go to where each [`Item`] said.
+pub trait Body {
+    /// The time on the member's monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// Moves everything that has come to `into`, which is empty, in the order in which it came; waits at most
+    /// `patience` for the first. A body with a thread of its own may block it instead of being pending.
+    fn take(&mut self, patience: Duration, into: &mut Vec<Item>) -> impl Future<Output = ()>;
+
+    /// Sends a frame to another member, or loses it. Never waits.
+    fn send(&mut self, to: NodeId, frame: Bytes);
+
+    /// Begins a disk action; its result comes back as [`Input::DiskDone`]. Never waits. Actions are issued in the order
+    /// of the calls, and [`DiskAction`] says what that order means.
+    fn issue(&mut self, op: DiskOp, action: DiskAction);
+
+    /// Drops something large where nobody waits for it.
+    fn discard(&mut self, garbage: Garbage);
+
+    /// Tells an observer what a step did and what it is about to show, before its effects are performed. The first call
+    /// is that of the opening.
+    fn stepped(&mut self, notes: &[Note], status: &NodeStatus, view: &StoreView) {
+        let _ = (notes, status, view);
+    }
+
+    /// The node's life is over: what waits to be taken, and what still comes, is dropped.
+    fn close(&mut self);
+}
 
 /// How a node's life ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +67,7 @@ pub enum End {
     Panicked,
 }
 
-/// What the node shows to the other threads.
+/// What the node shows to others on its host.
 #[derive(Debug)]
 pub struct Published {
     view: Mutex<StoreView>,
@@ -57,7 +90,7 @@ impl Published {
     }
 
     /// Who leads, as far as the node knows; 0 for nobody.
-    pub fn leader(&self) -> detcd_core::types::NodeId {
+    pub fn leader(&self) -> NodeId {
         self.status.borrow().leader
     }
 
@@ -72,75 +105,52 @@ impl Published {
     }
 }
 
-/// The node and everything that its effects go to.
-pub struct Driver {
+/// A node and the body that its effects go to.
+pub struct Driver<B> {
     node: Node,
-    host: Host,
-    inbox: Arc<Inbox>,
-    disk: Disk,
-    peers: Outboxes,
+    body: B,
     published: Arc<Published>,
-    garbage: mpsc::Sender<Garbage>,
-    calls: HashMap<CallId, Waiting>,
-    streams: HashMap<StreamId, tokio::sync::mpsc::UnboundedSender<Pushed>>,
+    // In order, so that whoever waits learns of a node's end in the same order on every run of a simulated host.
+    calls: BTreeMap<CallId, Waiting>,
+    streams: BTreeMap<StreamId, tokio::sync::mpsc::UnboundedSender<Pushed>>,
     outputs: Outputs,
     end: Option<End>,
 }
 
-/// What a driver works with.
-pub struct Parts {
-    /// What the node is told.
-    pub config: NodeConfig,
-    /// What its data directory holds.
-    pub listing: Listing,
-    /// Clock and threads.
-    pub host: Host,
-    /// Where inputs come from.
-    pub inbox: Arc<Inbox>,
-    /// Where disk actions go.
-    pub disk: Disk,
-    /// Where messages go.
-    pub peers: Outboxes,
-    /// Where large things are dropped.
-    pub garbage: mpsc::Sender<Garbage>,
-}
-
-impl Driver {
-    /// Opens the node. What it asks for first is handed out by [`Driver::run`].
-    pub fn open(parts: Parts) -> Driver {
+impl<B: Body> Driver<B> {
+    /// Opens the node on what its data directory holds. What it asks for first is handed out by [`Driver::run`].
+    pub fn open(config: NodeConfig, listing: Listing, body: B) -> Driver<B> {
         let mut outputs = Outputs::default();
-        let node = Node::open(parts.config, parts.listing, parts.host.now(), &mut outputs);
+        let node = Node::open(config, listing, body.now(), &mut outputs);
         Driver {
             published: Arc::new(Published::new(node.view(), node.status())),
             node,
-            host: parts.host,
-            inbox: parts.inbox,
-            disk: parts.disk,
-            peers: parts.peers,
-            garbage: parts.garbage,
-            calls: HashMap::new(),
-            streams: HashMap::new(),
+            body,
+            calls: BTreeMap::new(),
+            streams: BTreeMap::new(),
             outputs,
             end: None,
         }
     }
 
-    /// What the node shows to the other threads.
+    /// What the node shows to others on its host.
     pub fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published)
     }
 
-    /// Runs the node until it stops or halts, and tells `end`. Whoever still waits for an answer then learns that none
-    /// will come.
+    /// Runs the node until it stops or halts, and says how it ended. Whoever still waits for an answer has then learnt
+    /// that none will come.
     ///
-    /// A node that has stopped leaves no disk action behind. One that has halted says so first: it may have halted for
-    /// a disk that never answers.
-    pub fn run(mut self, end: &watch::Sender<Option<End>>) {
+    /// A node that has stopped leaves no disk action behind; one that has halted may.
+    pub async fn run(&mut self) -> End {
         self.perform();
         let mut items = Vec::new();
-        while self.end.is_none() {
-            let patience = self.node.next_wakeup().at.since(self.host.now());
-            self.inbox.take(patience.min(WAIT_MAX), &mut items);
+        let end = loop {
+            if let Some(end) = self.end.clone() {
+                break end;
+            }
+            let patience = self.node.next_wakeup().at.since(self.body.now());
+            self.body.take(patience.min(WAIT_MAX), &mut items).await;
             for (number, item) in items.drain(..).enumerate() {
                 if number % ITEMS_BETWEEN_WAKEUPS == 0 {
                     self.wake_if_due();
@@ -148,28 +158,27 @@ impl Driver {
                 self.accept(item);
             }
             self.wake_if_due();
-        }
-        self.inbox.close();
+        };
+        self.body.close();
         self.calls.clear();
         self.streams.clear();
-        if self.end == Some(End::Stopped) {
-            self.disk.close();
-            end.send_replace(self.end);
-        } else {
-            end.send_replace(self.end);
-            self.disk.close_within(DISK_TIME_MAX);
-        }
+        end
+    }
+
+    /// What is left after a run: the body, and the node, whose destruction may take time.
+    pub fn into_parts(self) -> (B, Node) {
+        (self.body, self.node)
     }
 
     fn wake_if_due(&mut self) {
-        let now = self.host.now();
+        let now = self.body.now();
         if self.node.next_wakeup().at <= now {
             self.step(now, Input::Wakeup);
         }
     }
 
     fn accept(&mut self, item: Item) {
-        let now = self.host.now();
+        let now = self.body.now();
         match item {
             Item::Input { input, permit } => {
                 match &input {
@@ -203,10 +212,12 @@ impl Driver {
 
     /// Publishes, then hands out the effects of the last step.
     fn perform(&mut self) {
-        self.published.publish(self.node.view(), self.node.status());
+        let (view, status) = (self.node.view(), self.node.status());
+        self.body.stepped(&self.outputs.notes, &status, &view);
+        self.published.publish(view, status);
         for effect in self.outputs.effects.drain(..) {
             match effect {
-                Effect::Send { to, kind: _, frame } => self.peers.send(to, frame),
+                Effect::Send { to, kind: _, frame } => self.body.send(to, frame),
                 Effect::Reply { call, result } => answer(&mut self.calls, call, Answer::Reply(result)),
                 Effect::Read { call, request, view, header } => {
                     answer(&mut self.calls, call, Answer::Read { request, view: Box::new(view), header });
@@ -222,11 +233,8 @@ impl Driver {
                         let _ = pushes.send(Pushed::End(status));
                     }
                 }
-                Effect::Disk { op, action } => self.disk.issue(op, action),
-                Effect::Discard(garbage) => {
-                    // Without its thread the garbage is dropped here, late but right.
-                    let _ = self.garbage.send(garbage);
-                }
+                Effect::Disk { op, action } => self.body.issue(op, action),
+                Effect::Discard(garbage) => self.body.discard(garbage),
                 Effect::Stopped => self.end = Some(End::Stopped),
                 Effect::Halt(reason) => self.end = Some(End::Halted(reason)),
             }
@@ -235,51 +243,8 @@ impl Driver {
     }
 }
 
-fn answer(calls: &mut HashMap<CallId, Waiting>, call: CallId, answer: Answer) {
+fn answer(calls: &mut BTreeMap<CallId, Waiting>, call: CallId, answer: Answer) {
     if let Some(waiting) = calls.remove(&call) {
         waiting.answer(answer);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::disk::{DataDir, Done};
-    use crate::flags::{self, Command};
-    use detcd_core::DiskError;
-
-    #[test]
-    fn a_node_that_halts_says_why_before_it_waits_for_a_disk_that_hangs() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let dir = Arc::new(DataDir::open(folder.path(), false).expect("a data directory"));
-        let Ok(Command::Run(given)) = flags::parse([], []) else { panic!("no flags at all make a member") };
-        let config = Config::new(&given).expect("a configuration").node_config(1);
-        let listing = dir.listing().expect("a listing");
-        let (host, inbox) = (Host::start(), Arc::new(Inbox::default()));
-        // The first action fails, and then the disk does not come back.
-        let (release, released) = mpsc::channel::<()>();
-        let released = Mutex::new(released);
-        let done: Done = {
-            let inbox = Arc::clone(&inbox);
-            Arc::new(move |op, _| {
-                inbox.put(Input::DiskDone { op, result: Err(DiskError::Io("broken".into())) }.into());
-                let _ = released.lock().expect("nobody panics with the lock").recv();
-            })
-        };
-        let disk = Disk::new(host.clone(), dir, done);
-        let (garbage, _garbage_of) = mpsc::channel();
-        let peers = Outboxes::default();
-        let (end, ended) = watch::channel(None);
-        let driver = Driver::open(Parts { config, listing, host, inbox, disk, peers, garbage });
-        let thread = std::thread::spawn(move || driver.run(&end));
-        let begin = std::time::Instant::now();
-        while ended.borrow().is_none() && begin.elapsed() < DISK_TIME_MAX * 4 / 5 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let told = ended.borrow().clone();
-        assert!(matches!(told, Some(End::Halted(_))), "{told:?}, and the disk still hangs");
-        drop(release);
-        thread.join().expect("no panic");
     }
 }

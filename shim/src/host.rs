@@ -1,7 +1,7 @@
 //! The one place where clock, entropy, sockets, tasks and threads come from.
 //!
-//! Everything asynchronous in this crate goes through here, so that a simulated runtime needs to replace this file and
-//! nothing else; files are `disk`'s alone.
+//! Everything asynchronous in this crate goes through here, and files are `disk`'s alone. The loop around the node
+//! knows neither: it has a `Body`, so that it runs on a simulated runtime as well.
 
 use std::future::Future;
 use std::io;

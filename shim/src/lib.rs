@@ -8,18 +8,19 @@
 mod calls;
 pub mod config;
 pub mod disk;
-mod driver;
+pub mod driver;
 pub mod flags;
 mod grpc;
 pub mod host;
 mod http;
 pub mod ids;
-mod inbox;
+pub mod inbox;
 pub mod log_format;
 pub mod member;
 mod peers;
 #[cfg(test)]
 mod played;
+mod real_body;
 mod serve;
 pub mod urls;
 pub mod version;

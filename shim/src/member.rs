@@ -14,12 +14,13 @@ use tokio::sync::{Semaphore, watch};
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::disk::{DataDir, DataDirError, Disk, Done};
-use crate::driver::{Driver, End, Parts, Published};
+use crate::driver::{Driver, End, Published};
 use crate::grpc::Services;
 use crate::host::{Host, Listener, Task};
 use crate::http;
 use crate::inbox::Inbox;
 use crate::peers::{Links, Outboxes};
+use crate::real_body::{self, RealBody};
 use crate::serve::{Routes, connections, serve};
 use crate::urls::Url;
 
@@ -174,13 +175,13 @@ fn start_driver(
     host.thread("garbage", move || garbage_of.into_iter().for_each(drop))?;
     let (end, ended) = watch::channel(None);
     let inbox = Arc::clone(inbox);
-    let parts = Parts { config, listing, host: host.clone(), inbox: Arc::clone(&inbox), disk, peers, garbage };
+    let body = RealBody { host: host.clone(), inbox: Arc::clone(&inbox), disk, peers, garbage };
     let (opened, published) = std::sync::mpsc::sync_channel(1);
     host.thread("node", move || {
         let life = || {
-            let driver = Driver::open(parts);
+            let driver = Driver::open(config, listing, body);
             opened.send(driver.published()).expect("the starter waits for it");
-            driver.run(&end);
+            real_body::run(driver, &end);
         };
         if catch_unwind(AssertUnwindSafe(life)).is_err() {
             inbox.close();
