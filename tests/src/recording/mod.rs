@@ -8,7 +8,7 @@ mod file;
 mod nemesis;
 mod run;
 mod watcher;
-mod workload;
+pub mod workload;
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -20,6 +20,7 @@ use detcd_sim::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome, WatcherId
 
 pub use nemesis::{Death, Fault};
 pub use run::{Plan, RealRun, run};
+pub use watcher::go_on_after;
 
 /// The clients of a history that are etcdctl; all others are the crate `etcd-client`.
 pub const ETCDCTL_CLIENTS: Range<u32> = 2_000..3_000;

@@ -87,13 +87,7 @@ impl Watching {
             if let Some(mut stream) = self.open(turn, &request).await {
                 while let Some(response) = next_response(&mut stream).await {
                     let canceled = response.canceled;
-                    // What the watcher has missed is given up: all that is left begins there.
-                    request.start_revision = request.start_revision.max(response.compact_revision);
-                    let seen = response.events.last().and_then(|event| event.kv.as_ref()).map(|kv| kv.mod_revision);
-                    let created = response.created.then(|| response.header.map_or(0, |header| header.revision));
-                    if let Some(seen) = seen.or(created.filter(|_| request.start_revision == 0)) {
-                        request.start_revision = seen + 1;
-                    }
+                    go_on_after(&mut request, &response);
                     self.recorder.line(HistoryEvent::WatchReceive { watcher, response });
                     if canceled || self.over.load(Ordering::Acquire) {
                         break;
@@ -106,6 +100,17 @@ impl Watching {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// Makes `request`, to which `response` came, ask for what comes after it.
+pub fn go_on_after(request: &mut WatchCreateRequest, response: &WatchResponse) {
+    // What the watcher has missed is given up: all that is left begins there.
+    request.start_revision = request.start_revision.max(response.compact_revision);
+    let seen = response.events.last().and_then(|event| event.kv.as_ref()).map(|kv| kv.mod_revision);
+    let created = response.created.then(|| response.header.map_or(0, |header| header.revision));
+    if let Some(seen) = seen.or(created.filter(|_| request.start_revision == 0)) {
+        request.start_revision = seen + 1;
     }
 }
 

@@ -26,10 +26,11 @@ const PAST_REVISIONS: u64 = 500;
 /// Leases live for up to so many seconds: short enough that some end by themselves.
 const TTL_S_MAX: u64 = 12;
 
-/// One operation: the request as detcd's types have it, made into calls of etcd-client by [`super::client`] and into
-/// arguments of etcdctl by [`super::etcdctl`].
+/// One operation: the request as detcd's types have it, made into calls of etcd-client or into arguments of etcdctl
+/// where those are the clients.
+#[expect(missing_docs, reason = "the fields have etcd's names")]
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub enum Step {
     /// Writes a value that nobody else ever writes, with a lease unless that is 0.
     Put { key: Bytes, value: Bytes, prev_kv: bool, lease: i64 },
     /// Reads one key, as it is or, unless that is 0, as it was at a revision.
@@ -52,21 +53,21 @@ pub(super) enum Step {
 
 /// What a client believes, on which its next operation depends.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub struct Known {
     /// The revisions of keys as last seen.
-    pub(super) seen: BTreeMap<Bytes, i64>,
+    pub seen: BTreeMap<Bytes, i64>,
     /// Its lease; 0 for none.
-    pub(super) lease: i64,
+    pub lease: i64,
     /// An earlier one that it left to its end and still remembers; 0 for none.
-    pub(super) left: i64,
+    pub left: i64,
     /// The newest revision that the witness has told of. The past is only given up behind it: a witness that misses a
     /// revision could not tell what it did.
-    pub(super) told: i64,
+    pub told: i64,
 }
 
 impl Known {
     /// Learns from the answer to an operation of this client's own.
-    pub(super) fn learn(&mut self, step: &Step, response: &Response) {
+    pub fn learn(&mut self, step: &Step, response: &Response) {
         match (step, response) {
             (Step::Put { key, .. }, Response::Put(put)) => {
                 self.seen.extend(put.header.map(|header| (key.clone(), header.revision)));
@@ -87,7 +88,7 @@ impl Known {
     }
 
     /// Gives up the lease that `step`, which did not succeed, was about: it may be gone.
-    pub(super) fn forget_lease(&mut self, step: &Step) {
+    pub fn forget_lease(&mut self, step: &Step) {
         if let Step::Put { lease, .. } | Step::KeepAlive { lease } | Step::Revoke { lease } = step {
             self.forget(*lease);
         }
@@ -103,7 +104,7 @@ impl Known {
 }
 
 /// Everything there is: the range from the prefix to the end of the keys.
-pub(super) fn everything() -> Step {
+pub fn everything() -> Step {
     Step::Scan { key: Bytes::from_static(PREFIX.as_bytes()), limit: 0 }
 }
 
@@ -118,7 +119,7 @@ pub(super) fn end() -> Bytes {
 }
 
 /// Draws what client `client` does as its operation number `number`, by what it knows.
-pub(super) fn draw_step(seed: u64, client: u64, number: u64, known: &Known) -> Step {
+pub fn draw_step(seed: u64, client: u64, number: u64, known: &Known) -> Step {
     let draw = |place: u64, bound: u64| draw_below(seed, &[client, number, place], bound);
     let past = || known.told - i64::try_from(draw(4, PAST_REVISIONS)).expect("small");
     if draw(5, COMPACT_EVERY) == 0 && past() > 1 {
@@ -161,12 +162,12 @@ pub(super) fn draw_plain_step(seed: u64, client: u64, number: u64, known: &Known
 
 impl Step {
     /// Whether it may write a key.
-    pub(super) fn writes(&self) -> bool {
+    pub fn writes(&self) -> bool {
         matches!(self, Step::Put { .. } | Step::Delete { .. } | Step::Swap { .. })
     }
 
     /// The request in detcd's types.
-    pub(super) fn request(&self) -> Request {
+    pub fn request(&self) -> Request {
         match self.clone() {
             Step::Put { key, value, prev_kv, lease } => {
                 Request::Put(pb::PutRequest { key, value, prev_kv, lease, ..Default::default() })
