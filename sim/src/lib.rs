@@ -14,6 +14,7 @@ pub mod history;
 pub mod network;
 pub mod observe;
 pub mod plan;
+pub mod queue;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -4,7 +4,7 @@
 use detcd_core::DiskAction;
 
 use super::World;
-use super::queue::Event;
+use super::event::Event;
 use crate::faults::Episode;
 use crate::observe::NodeIndex;
 use crate::scenario::FaultKind;

@@ -7,8 +7,8 @@ use detcd_core::types::CallId;
 use detcd_core::{Input, Phase};
 
 use super::client::{ATTEMPTS_MAX, Open, Role, is_read, says_nothing_was_done};
+use super::event::{Answer, Departure, Event, PendingRead};
 use super::host::Caller;
-use super::queue::{Answer, Departure, Event, PendingRead};
 use super::{World, describe};
 use crate::history::{ClientId, HistoryEvent, OpId, Outcome};
 use crate::observe::NodeIndex;

@@ -4,8 +4,8 @@ use detcd_core::{Phase, Role};
 
 use super::World;
 use super::client::{self, Client};
+use super::event::Event;
 use super::host::Host;
-use super::queue::Event;
 use crate::check::ViolationKind;
 use crate::history::OpId;
 use crate::observe::{NodeIndex, Observation};

@@ -8,7 +8,7 @@ use detcd_core::{Effect, Outputs};
 use serde::{Deserialize, Serialize};
 
 use super::World;
-use super::queue::Event;
+use super::event::Event;
 use crate::disk::Image;
 use crate::observe::{NodeIndex, Observation};
 

@@ -7,7 +7,7 @@ use detcd_core::types::{CallId, NodeId, StreamId};
 use detcd_core::{Node, NodeStatus, Phase};
 
 use super::ambush::Ambush;
-use super::queue::{Departure, Event};
+use super::event::{Departure, Event};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::observe::NodeIndex;

@@ -6,8 +6,8 @@ use detcd_core::types::Revision;
 
 use super::World;
 use super::client::Role;
+use super::event::{Event, LockTimer};
 use super::lock_worker::{Keeps, LockSession, Stage, Turn};
-use super::queue::{Event, LockTimer};
 use crate::history::{ClientId, Outcome};
 use crate::observe::{LockEvent, Observation};
 use crate::weather::{below, nth, permille};

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use detcd_core::{HaltReason, Input, Node, Outputs};
 
-use super::queue::Event;
+use super::event::Event;
 use super::{World, describe};
 use crate::check::ViolationKind;
 use crate::clock::Clock;

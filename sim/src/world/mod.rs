@@ -7,6 +7,7 @@ mod converge;
 mod crash_point;
 mod damage;
 mod describe;
+mod event;
 mod host;
 mod lock_worker;
 mod locks;
@@ -15,7 +16,6 @@ mod members;
 mod nemesis;
 mod partition;
 mod progress;
-mod queue;
 mod record;
 mod session;
 mod stepping;
@@ -31,6 +31,7 @@ use crate::history::HistoryEvent;
 use crate::network::Network;
 use crate::observe::{NodeIndex, Observation, Observed};
 use crate::plan::Plan;
+use crate::queue::Queue;
 use crate::report::{MessageFate, MessageKey, RunReport, Verdict};
 use crate::run::RunOptions;
 use crate::scenario::{Expect, FaultKind, Scenario};
@@ -40,12 +41,12 @@ use client::Client;
 use converge::Convergence;
 use crash_point::Sweep;
 pub use crash_point::{CrashPoint, Moment};
+use event::Event;
 use host::Host;
 use lock_worker::LockWorker;
 use marks::RarePlaces;
 use nemesis::Struck;
 use progress::Progress;
-use queue::{Event, Queue};
 use record::{Record, Sink};
 use session::Session;
 
@@ -60,7 +61,7 @@ pub(crate) struct World<'a> {
     weather: Weather,
     plan: Plan,
     now: u64,
-    queue: Queue,
+    queue: Queue<Event>,
     hosts: Vec<Host>,
     network: Network,
     clients: Vec<Client>,

@@ -2,9 +2,9 @@
 
 use super::World;
 use super::ambush::Lurking;
+use super::event::Event;
 use super::members::Death;
 use super::partition::Partition;
-use super::queue::Event;
 use crate::disk::Failing;
 use crate::faults::Episode;
 use crate::observe::NodeIndex;

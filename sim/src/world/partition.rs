@@ -1,8 +1,8 @@
 //! Which links a partition cuts, and how it opens and closes when it flaps.
 
 use super::World;
+use super::event::Event;
 use super::nemesis::Struck;
-use super::queue::Event;
 use crate::faults::Episode;
 use crate::observe::NodeIndex;
 use crate::scenario::FaultKind;

@@ -7,7 +7,7 @@ use detcd_core::proto::mvccpb;
 use detcd_core::types::{CallId, DiskOp};
 use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Outputs, Phase, Role, StoreView};
 
-use super::queue::{Answer, Departure, Event, PendingRead};
+use super::event::{Answer, Departure, Event, PendingRead};
 use super::{World, describe, host, tell};
 use crate::check::ViolationKind;
 use crate::disk::Durable;

@@ -8,7 +8,7 @@ use detcd_core::{Input, StreamOp};
 use prost::Message;
 
 use super::World;
-use super::queue::{Departure, Event, StreamIn, WatchTimer};
+use super::event::{Departure, Event, StreamIn, WatchTimer};
 use super::session::{CREDIT_BYTES, Session, Watch};
 use crate::history::{ClientId, HistoryEvent, WatcherId};
 use crate::observe::NodeIndex;

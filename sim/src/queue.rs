@@ -3,104 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use bytes::Bytes;
-use detcd_core::api::{ReadRequest, Request, Response, Status};
-use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
-use detcd_core::types::{CallId, DiskOp, StreamId};
-use detcd_core::{DiskError, DiskReply, StoreView};
-
-use crate::disk::Durable;
-use crate::observe::NodeIndex;
-
-/// When an event's cause left its member, and in which of the member's lives: a crash before that undoes it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Departure {
-    pub node: NodeIndex,
-    pub boot: u32,
-    pub at: u64,
-}
-
-/// A read that is confirmed and waits for its thread.
-#[derive(Debug)]
-pub(super) struct PendingRead {
-    pub request: ReadRequest,
-    pub view: StoreView,
-    pub header: ResponseHeader,
-}
-
-/// What a client gets for an attempt.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// The member's answer.
-    Result(Box<Result<Response, Status>>),
-    /// Nobody listens there: nothing was done.
-    Refused,
-    /// The connection broke: nobody knows.
-    Reset,
-}
-
-/// What a watching client says.
-#[derive(Debug)]
-pub(super) enum StreamIn {
-    Open(Box<WatchRequest>),
-    Request(Box<WatchRequest>),
-    Credit(u64),
-    Close(StreamId, u32),
-}
-
-/// What a watching client waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WatchTimer {
-    /// To try again.
-    Reopen,
-    /// The creation was not confirmed for too long.
-    Unanswered,
-    /// The stream broke some time ago; now the client notices.
-    Broken,
-    /// To ask for another watcher on the same stream.
-    Another,
-    /// To ask for the progress.
-    AskProgress,
-    /// The client has seen enough.
-    Enough,
-}
-
-/// What a lock worker waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LockTimer {
-    /// To do the next thing; the number tells whether it was planned anew since.
-    Act(u64),
-    /// To keep its session alive.
-    Keep,
-}
-
-#[derive(Debug)]
-pub(super) enum Event {
-    Wake { node: NodeIndex, token: u64 },
-    Frame { from: Departure, to: NodeIndex, frame: Bytes },
-    LinkHint { node: NodeIndex, peer: NodeIndex, up: bool },
-    DiskDone { node: NodeIndex, boot: u32, op: DiskOp, reply: Result<DiskReply, DiskError>, durable: Option<Durable> },
-    ReadDue { node: NodeIndex, boot: u32, call: CallId, read: Box<PendingRead> },
-    Arrive { client: u32, attempt: u64, node: NodeIndex, request: Box<Request> },
-    Hangup { node: NodeIndex, client: u32, attempt: u64 },
-    Answer { client: u32, attempt: u64, from: Departure, answer: Answer },
-    GiveUp { client: u32 },
-    Retry { client: u32, attempt: u64 },
-    OpDue { index: usize },
-    StreamIn { session: usize, generation: u64, node: NodeIndex, what: StreamIn },
-    StreamOut { session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse> },
-    StreamEnded { session: usize, generation: u64, from: Departure },
-    Watch { session: usize, generation: u64, timer: WatchTimer },
-    Lock { worker: u32, session: u64, timer: LockTimer },
-    FaultStart { index: usize },
-    FaultEnd { index: usize },
-    Flap { index: usize },
-    Start { node: NodeIndex, boot: u32 },
-    PowerReturns { node: NodeIndex },
-    Heal,
-    Check,
-}
-
 /// How many events may be planned at once, as a power of two.
 const SLOT_BITS: u32 = 24;
 /// How long a stretch of time is whose events are put in order together, as a power of two of nanoseconds: 65 µs.
@@ -115,7 +17,7 @@ type Planned = Reverse<u128>;
 /// The events to come. Those of the present stretch of time are in order, and those far ahead; what is between, most
 /// of all, is only kept apart by stretches.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub struct Queue<E> {
     now: BinaryHeap<Planned>,
     /// The present stretch: everything in `now` is not after it, everything else is.
     stretch: u64,
@@ -124,12 +26,12 @@ pub(super) struct Queue {
     soon_len: usize,
     later: BinaryHeap<Planned>,
     sequence: u64,
-    slots: Vec<Option<Event>>,
+    slots: Vec<Option<E>>,
     free: Vec<u32>,
 }
 
-impl Default for Queue {
-    fn default() -> Queue {
+impl<E> Default for Queue<E> {
+    fn default() -> Queue<E> {
         Queue {
             now: BinaryHeap::new(),
             stretch: 0,
@@ -143,9 +45,12 @@ impl Default for Queue {
     }
 }
 
-impl Queue {
-    /// Plans an event.
-    pub fn push(&mut self, at: u64, event: Event) {
+impl<E> Queue<E> {
+    /// Plans an event for the time `at`, in nanoseconds. What is planned for a time that is over comes next.
+    ///
+    /// # Panics
+    /// Some 16 million events are planned, or a million million were.
+    pub fn push(&mut self, at: u64, event: E) {
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(event);
@@ -163,7 +68,7 @@ impl Queue {
     }
 
     /// The next event and its time.
-    pub fn pop(&mut self) -> Option<(u64, Event)> {
+    pub fn pop(&mut self) -> Option<(u64, E)> {
         while self.now.is_empty() {
             self.advance()?;
         }
@@ -221,14 +126,9 @@ mod tests {
     fn events_come_in_order_of_time_and_then_of_planning() {
         let mut queue = Queue::default();
         for (at, index) in [(5, 0), (3, 1), (5, 2), (3, 3), (4, 4)] {
-            queue.push(at, Event::OpDue { index });
+            queue.push(at, index);
         }
-        let order: Vec<(u64, usize)> = std::iter::from_fn(|| queue.pop())
-            .map(|(at, event)| match event {
-                Event::OpDue { index } => (at, index),
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let order: Vec<(u64, usize)> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [(3, 1), (3, 3), (4, 4), (5, 0), (5, 2)]);
     }
 
@@ -239,7 +139,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // From the same nanosecond to about 17 s ahead, each power of two as likely as any.
             let at = now + (state >> 30) % (1 << ((state >> 20) % 35));
-            queue.push(at, Event::OpDue { index });
+            queue.push(at, index);
             heap.push(Reverse((at, index)));
             if state >> 63 == 0 || index == 0 {
                 now = same_next(&mut queue, &mut heap).expect("something was planned");
@@ -248,11 +148,8 @@ mod tests {
         while same_next(&mut queue, &mut heap).is_some() {}
     }
 
-    fn same_next(queue: &mut Queue, heap: &mut BinaryHeap<Reverse<(u64, usize)>>) -> Option<u64> {
-        let popped = queue.pop().map(|(at, event)| match event {
-            Event::OpDue { index } => (at, index),
-            other => panic!("{other:?}"),
-        });
+    fn same_next(queue: &mut Queue<usize>, heap: &mut BinaryHeap<Reverse<(u64, usize)>>) -> Option<u64> {
+        let popped = queue.pop();
         assert_eq!(popped, heap.pop().map(|Reverse(next)| next));
         popped.map(|(at, _)| at)
     }

@@ -1,0 +1,99 @@
+//! What can happen in the world.
+
+use bytes::Bytes;
+use detcd_core::api::{ReadRequest, Request, Response, Status};
+use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
+use detcd_core::types::{CallId, DiskOp, StreamId};
+use detcd_core::{DiskError, DiskReply, StoreView};
+
+use crate::disk::Durable;
+use crate::observe::NodeIndex;
+
+/// When an event's cause left its member, and in which of the member's lives: a crash before that undoes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Departure {
+    pub node: NodeIndex,
+    pub boot: u32,
+    pub at: u64,
+}
+
+/// A read that is confirmed and waits for its thread.
+#[derive(Debug)]
+pub(super) struct PendingRead {
+    pub request: ReadRequest,
+    pub view: StoreView,
+    pub header: ResponseHeader,
+}
+
+/// What a client gets for an attempt.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The member's answer.
+    Result(Box<Result<Response, Status>>),
+    /// Nobody listens there: nothing was done.
+    Refused,
+    /// The connection broke: nobody knows.
+    Reset,
+}
+
+/// What a watching client says.
+#[derive(Debug)]
+pub(super) enum StreamIn {
+    Open(Box<WatchRequest>),
+    Request(Box<WatchRequest>),
+    Credit(u64),
+    Close(StreamId, u32),
+}
+
+/// What a watching client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WatchTimer {
+    /// To try again.
+    Reopen,
+    /// The creation was not confirmed for too long.
+    Unanswered,
+    /// The stream broke some time ago; now the client notices.
+    Broken,
+    /// To ask for another watcher on the same stream.
+    Another,
+    /// To ask for the progress.
+    AskProgress,
+    /// The client has seen enough.
+    Enough,
+}
+
+/// What a lock worker waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockTimer {
+    /// To do the next thing; the number tells whether it was planned anew since.
+    Act(u64),
+    /// To keep its session alive.
+    Keep,
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Wake { node: NodeIndex, token: u64 },
+    Frame { from: Departure, to: NodeIndex, frame: Bytes },
+    LinkHint { node: NodeIndex, peer: NodeIndex, up: bool },
+    DiskDone { node: NodeIndex, boot: u32, op: DiskOp, reply: Result<DiskReply, DiskError>, durable: Option<Durable> },
+    ReadDue { node: NodeIndex, boot: u32, call: CallId, read: Box<PendingRead> },
+    Arrive { client: u32, attempt: u64, node: NodeIndex, request: Box<Request> },
+    Hangup { node: NodeIndex, client: u32, attempt: u64 },
+    Answer { client: u32, attempt: u64, from: Departure, answer: Answer },
+    GiveUp { client: u32 },
+    Retry { client: u32, attempt: u64 },
+    OpDue { index: usize },
+    StreamIn { session: usize, generation: u64, node: NodeIndex, what: StreamIn },
+    StreamOut { session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse> },
+    StreamEnded { session: usize, generation: u64, from: Departure },
+    Watch { session: usize, generation: u64, timer: WatchTimer },
+    Lock { worker: u32, session: u64, timer: LockTimer },
+    FaultStart { index: usize },
+    FaultEnd { index: usize },
+    Flap { index: usize },
+    Start { node: NodeIndex, boot: u32 },
+    PowerReturns { node: NodeIndex },
+    Heal,
+    Check,
+}
