@@ -328,6 +328,8 @@ impl Consensus {
     /// Hands leadership to `to`, if it can catch up in time.
     pub(crate) fn transfer(&mut self, to: NodeId) {
         if self.installing.is_none() && self.is_leader() {
+            // The successor gets what was gathered before it is asked to campaign; later it would be lost.
+            self.append_proposed();
             self.raw.transfer_leader(to.0);
             self.fix_election_timeout();
         }

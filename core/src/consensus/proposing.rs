@@ -35,9 +35,9 @@ impl Consensus {
         Ok(())
     }
 
-    /// Whether proposals are not in the log yet.
-    pub(crate) fn has_proposed(&self) -> bool {
-        !self.proposed.is_empty()
+    /// The proposals that are taken and not in the log yet: how many, and how many bytes of data.
+    pub(crate) fn proposed(&self) -> (usize, u64) {
+        (self.proposed.len(), self.proposed.iter().map(|data| data.len() as u64).sum())
     }
 
     /// Whether everything in the log is committed: a batch that is appended now waits for no other one.

@@ -9,7 +9,6 @@ use super::checkpoint::Checkpoints;
 use super::forward::ForwardedLeaseOps;
 use super::proposals::{Judged, Place, Proposals};
 use super::reads::Reads;
-use super::room::room_of;
 use super::snapshot_receive::Receiving;
 use super::snapshot_send::Sending;
 use super::status::{NodeStatus, Phase, Role, Wakeup};
@@ -79,8 +78,6 @@ pub(super) struct Member {
 
     pub(super) calls: Calls,
     pub(super) proposals: Proposals,
-    /// What was proposed and is not handed to the log yet, in bytes.
-    pub(super) proposed_bytes: u64,
     pub(super) judged: Judged,
     pub(super) reads: Reads,
     pub(super) forwarded_lease_ops: ForwardedLeaseOps,
@@ -127,7 +124,6 @@ impl Member {
             unapplied: VecDeque::new(),
             calls: Calls::default(),
             proposals: Proposals::default(),
-            proposed_bytes: 0,
             judged: Judged::default(),
             reads: Reads::default(),
             forwarded_lease_ops: ForwardedLeaseOps::default(),
@@ -288,8 +284,7 @@ impl Member {
 
     /// Takes a proposal for the log, if this member leads and the disk has room.
     pub(super) fn try_propose(&mut self, data: bytes::Bytes) -> Result<(), Unproposed> {
-        let entry_bytes = room_of(data.len());
-        if !self.has_room_to_propose(&data, entry_bytes) {
+        if !self.has_room_to_propose(&data) {
             (self.lacked_room, self.has_refused_for_room) = (true, true);
             return Err(Unproposed::NoSpace);
         }
@@ -300,9 +295,7 @@ impl Member {
         self.consensus.propose(data).map_err(|refusal| match refusal {
             Refusal::NotLeader => Unproposed::NotLeader,
             Refusal::Busy => Unproposed::Busy,
-        })?;
-        self.proposed_bytes += entry_bytes;
-        Ok(())
+        })
     }
 
     // ---- inputs ----
@@ -506,9 +499,6 @@ impl Member {
 
     fn drain_consensus(&mut self, out: &mut Outputs) {
         let offered = self.install_when_quiet();
-        if !self.consensus.has_proposed() {
-            self.proposed_bytes = 0;
-        }
         while let Some(mut batch) = self.consensus.next_batch() {
             // What stands in the batch was done in the role that the member has now.
             self.note_standing(out);
@@ -589,10 +579,13 @@ impl Member {
         }
     }
 
-    /// Lets the next batch of proposals go, if it could be written at once, or if nothing else is under way: what comes
-    /// while the disk is busy would wait for it anyway, and one batch costs the cluster as much as one entry does.
+    /// Lets the next batch of proposals go: if this member's disk may write it, if nothing else waits for being
+    /// committed, or if it fills a message. Otherwise more is gathered, as one batch costs the cluster as much as one
+    /// entry does.
     fn append_proposed(&mut self) {
-        if self.consensus.has_proposed() && (self.writer.is_free() || self.consensus.is_committed()) {
+        let (proposals, bytes) = self.consensus.proposed();
+        let is_full = bytes >= self.config.append_bytes_max;
+        if proposals > 0 && (is_full || self.writer.is_free() || self.consensus.is_committed()) {
             self.consensus.append_proposed();
         }
     }

@@ -29,7 +29,7 @@ pub(super) enum Place {
         /// Only the leader of a later term may be asked, or this member itself if it leads.
         after: Term,
     },
-    /// In this member's log, appended as leader of that term.
+    /// In this member's hands as leader of that term: in its log, or gathered for the next batch.
     Appended,
     /// Sent to the leader of that term, and to be sent again at that time while the term lasts.
     Forwarded {

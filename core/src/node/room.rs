@@ -15,6 +15,9 @@ use crate::wal::Claim;
 /// What an entry takes in the log beside its data, at most.
 const ENTRY_OVERHEAD_BYTES: u64 = 80;
 
+/// What the mark of a snapshot takes in the log, with the configuration of a large cluster.
+const MARK_BYTES_MAX: u64 = 1 << 10;
+
 /// A leader without room that has handed leadership on, and got it back, keeps it for this many election timeouts: its
 /// successors have no room either, and somebody has to take the deletions.
 const KEEP_ELECTION_TIMEOUTS: u32 = 5;
@@ -26,8 +29,9 @@ pub(super) fn room_of(data_bytes: usize) -> u64 {
 
 impl Member {
     /// Whether a proposal may be appended, beside those that are not handed to the log yet.
-    pub(super) fn has_room_to_propose(&self, data: &Bytes, entry_bytes: u64) -> bool {
-        let bytes = self.proposed_bytes + entry_bytes;
+    pub(super) fn has_room_to_propose(&self, data: &Bytes) -> bool {
+        let (proposals, data_bytes) = self.consensus.proposed();
+        let bytes = data_bytes + proposals as u64 * ENTRY_OVERHEAD_BYTES + room_of(data.len());
         self.writer.has_room_for(bytes, Claim::Proposal)
             || (self.writer.has_room_for(bytes, Claim::Relief) && is_relief(EntryKind::Normal, data))
     }
@@ -36,7 +40,8 @@ impl Member {
     pub(super) fn has_room_to_receive(&self, message: &[u8]) -> bool {
         match consensus::carried(message) {
             Carried::Nothing => true,
-            Carried::Snapshot => false,
+            // Its mark is all that goes into this log, and the log before it goes; its file asks for room of its own.
+            Carried::Snapshot => self.writer.has_room_for(MARK_BYTES_MAX, Claim::Relief),
             Carried::Entries(entries) => {
                 let bytes = entries.iter().map(|entry| room_of(entry.data.len())).sum();
                 let relief = entries.iter().all(|entry| is_relief(entry.kind, &entry.data));

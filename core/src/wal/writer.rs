@@ -304,7 +304,7 @@ impl Writer {
         self.advance(disk);
     }
 
-    /// Whether what is appended now is written at once.
+    /// Whether fewer writes are in flight than may be, so that what is appended now need not wait for any of them.
     pub fn is_free(&self) -> bool {
         self.writes.len() < self.config.writes_in_flight_max && !self.next.is_cutting()
     }

@@ -51,6 +51,7 @@ transcripts! {
     a_checkpoint_counts_when_its_name_and_its_mark_are_durable: "checkpoint",
     a_lost_snapshot_is_announced_again: "snapshot-lost",
     a_snapshot_is_installed_over_a_longer_log: "snapshot-longer-log",
+    a_follower_whose_next_segment_found_no_room_takes_a_snapshot: "snapshot-cramped",
     nothing_is_heard_while_a_snapshot_is_installed: "snapshot-frozen",
     a_torn_tail_is_cut_at_a_restart: "torn-tail",
     a_rotten_tail_comes_back_from_the_others: "rotten-tail",
@@ -64,5 +65,6 @@ transcripts! {
     a_proposal_that_a_leader_refuses_is_proposed_by_a_later_one: "forward-refused",
     the_end_of_a_lease_that_a_deposed_leader_proposes_does_not_end_it: "lease-deposed",
     a_watcher_without_credit_is_a_position_and_loses_nothing: "watch-credit",
+    a_leader_that_hands_on_gives_away_what_it_has_gathered: "handover-batch",
     a_leader_that_stops_hands_on_and_finishes_its_writes: "stop",
 }
