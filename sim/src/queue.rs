@@ -92,10 +92,11 @@ impl<E> Queue<E> {
 
     /// Goes on to the next stretch, or to the next one in which something happens; none if nothing will ever.
     fn advance(&mut self) -> Option<()> {
-        self.stretch += 1;
-        if self.soon_len == 0 {
-            self.stretch = self.stretch.max(time(*self.later.peek()?) >> STRETCH_BITS);
-        }
+        let next = self.stretch + 1;
+        self.stretch = match self.soon_len {
+            0 => next.max(time(*self.later.peek()?) >> STRETCH_BITS),
+            _ => next,
+        };
         let mut present = std::mem::take(&mut self.soon[place_of(self.stretch)]);
         self.soon_len -= present.len();
         self.now.extend(present.drain(..));

@@ -321,7 +321,7 @@ pub struct Expect {
     pub leader_changes: u64,
     /// Virtual time, at least.
     pub sim_ms: u64,
-    /// Marks that some run of many seeds must have reached.
+    /// Marks, each at least once.
     pub marks: Vec<String>,
 }
 
@@ -332,6 +332,11 @@ impl LockSpec {
         }
         if self.locks.min < 1 || self.locks.max > 100 {
             return Err(("locks", "`locks` takes 1 to 100".into()));
+        }
+        for (field, span) in [("session_ms", self.session_ms), ("hold_ms", self.hold_ms)] {
+            if span.min < 1 || span.max > 3_600_000 {
+                return Err((field, format!("`{field}` takes 1 to 3600000")));
+            }
         }
         if self.pause_permille > 1_000 {
             return Err(("pause_permille", "`pause_permille` takes 0 to 1000".into()));

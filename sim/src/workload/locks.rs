@@ -260,9 +260,9 @@ impl Round {
         if permille(draw, locks.pause_permille) { ttl_ns / 4 + below(nth(draw, 0), ttl_ns * 5 / 2) } else { 0 }
     }
 
-    /// How long the worker waits before its `step`th look.
-    pub fn wait_ns(self, step: u64) -> u64 {
-        20 * MS + below(nth(self.draw, 10 + step), 200 * MS)
+    /// How long the worker waits from `now` until it looks again.
+    pub fn wait_ns(self, now: u64) -> u64 {
+        20 * MS + below(nth(nth(self.draw, 10), now), 200 * MS)
     }
 }
 

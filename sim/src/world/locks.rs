@@ -83,7 +83,7 @@ impl World<'_> {
         let session = self.lock_session(worker);
         let Some(op) = session.next_op() else { return self.end_lock_session(worker) };
         session.asked_at = now;
-        let draw = nth(session.draw, 10_000 + op.0);
+        let draw = nth(nth(session.draw, 7), now);
         self.begin(asks, op, draw, request);
     }
 
@@ -138,7 +138,7 @@ impl World<'_> {
         let id = session.lease;
         let Some(op) = session.next_op() else { return };
         session.kept_at = now;
-        let draw = nth(session.draw, 10_000 + op.0);
+        let draw = nth(nth(session.draw, 8), now);
         self.begin(keeps, op, draw, Request::LeaseKeepAlive(pb::LeaseKeepAliveRequest { id }));
     }
 
@@ -172,7 +172,7 @@ impl World<'_> {
             Stage::Acquiring(turn) => self.lock_tried(worker, turn, outcome),
             Stage::Waiting(turn, own) => {
                 let is_first = matches!(outcome, Outcome::Ok(response) if Mutex::is_first(response));
-                let wait_ns = turn.round.wait_ns(self.lock_session(worker).steps);
+                let wait_ns = turn.round.wait_ns(self.now);
                 if is_first {
                     let request = turn.mutex.own();
                     self.lock_session(worker).stage = Stage::Confirming(turn, own);
@@ -183,7 +183,10 @@ impl World<'_> {
                 }
             }
             Stage::Confirming(turn, own) => match outcome {
-                Outcome::Ok(response) if Mutex::is_alive(response, own) => self.lock_owned(worker, turn, own),
+                Outcome::Ok(response) if Mutex::is_alive(response, own) => {
+                    self.mark("lock: owned after waiting for others");
+                    self.lock_owned(worker, turn, own);
+                }
                 Outcome::Ok(_) => {
                     self.mark("lock: a waiter lost its lease in the queue");
                     self.end_lock_session(worker);
@@ -198,7 +201,7 @@ impl World<'_> {
                     self.mark("lock: a former owner could not write");
                     return self.end_lock_session(worker);
                 }
-                let wait_ns = turn.round.wait_ns(self.lock_session(worker).steps) / 2;
+                let wait_ns = turn.round.wait_ns(self.now) / 2;
                 self.lock_session(worker).stage = Stage::Holding(turn, own, keeps);
                 self.lock_waits(worker, wait_ns);
             }
@@ -268,7 +271,7 @@ impl World<'_> {
             Outcome::Failed(Status::LeaseNotFound) => return self.end_lock_session(worker),
             Outcome::Failed(_) | Outcome::Unknown => Tried::Again,
         };
-        let wait_ns = turn.round.wait_ns(self.lock_session(worker).steps);
+        let wait_ns = turn.round.wait_ns(self.now);
         match tried {
             Tried::Owns(own) => return self.lock_owned(worker, turn, own),
             Tried::Waits(own) => {

@@ -333,5 +333,7 @@ fn shortfalls(report: &RunReport, expect: &Expect) -> Vec<String> {
         ("simulated ms", report.sim_ms, expect.sim_ms),
     ];
     let short = wanted.into_iter().filter(|(_, reached, wanted)| reached < wanted);
-    short.map(|(what, reached, wanted)| format!("{reached} of {wanted} {what}")).collect()
+    let short = short.map(|(what, reached, wanted)| format!("{reached} of {wanted} {what}"));
+    let missed = expect.marks.iter().filter(|mark| !report.marks.contains_key(mark.as_str()));
+    short.chain(missed.map(|mark| format!("not the mark \"{mark}\""))).collect()
 }

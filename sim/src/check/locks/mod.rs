@@ -177,7 +177,8 @@ impl Locks {
         if let Some(asked) = self.asked.get_mut(&client) {
             *asked = at;
         }
-        let gives_back: Box<dyn Fn(&Owner) -> bool> = match request {
+        // Whoever asks for it: etcd lets anybody delete a key or revoke a lease.
+        let (lease, key) = match request {
             Request::LeaseGrant(grant) => {
                 self.renewals.insert(op, Asked { at, lease: grant.id });
                 return;
@@ -186,8 +187,8 @@ impl Locks {
                 self.renewals.insert(op, Asked { at, lease: keep.id });
                 return;
             }
-            Request::LeaseRevoke(revoke) => Box::new(|owner| owner.lease == revoke.id),
-            Request::DeleteRange(delete) => Box::new(|owner| owner.key == delete.key),
+            Request::LeaseRevoke(revoke) => (Some(revoke.id), None),
+            Request::DeleteRange(delete) => (None, Some(&delete.key)),
             Request::Txn(_) => {
                 self.writing.extend(self.next_write.take().map(|write| (op, write)));
                 return;
@@ -195,7 +196,7 @@ impl Locks {
             _ => return,
         };
         for lock in self.locks.values_mut() {
-            lock.owners.retain(|owner| owner.worker != client || !gives_back(owner));
+            lock.owners.retain(|owner| Some(owner.lease) != lease && Some(&owner.key) != key);
         }
     }
 
