@@ -45,8 +45,8 @@ impl Consensus {
         self.raw.raft.raft_log.committed == self.raw.raft.raft_log.last_index()
     }
 
-    /// Appends what was proposed to the log: as one batch, or as several if it is more than one message may carry. While
-    /// leadership is being handed on, nothing is.
+    /// Appends what was proposed to the log: as one batch, or as several if it is more than one message may carry.
+    /// While leadership is being handed on, nothing is.
     pub(crate) fn append_proposed(&mut self) {
         let term = Term(self.raw.raft.term);
         if !self.is_leader() || self.uncommitted.0 != term {

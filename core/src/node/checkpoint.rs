@@ -16,8 +16,8 @@ use crate::wal::{Claim, WriteId};
 /// What an entry counts beside its payload: as much as a record beside its key and value.
 const ENTRY_FLAT_BYTES: u64 = 64;
 
-/// A member that has refused something for want of room makes a checkpoint when the log since the last one has this part
-/// of the state's size.
+/// A member that has refused something for want of room makes a checkpoint when the log since the last one has this
+/// part of the state's size.
 const CRAMPED_GROWTH: u64 = 8;
 
 /// The log since the last checkpoint grows to this many times [`crate::NodeConfig::log_bytes_max`], at most.
@@ -116,8 +116,8 @@ impl Member {
         let grown = applied_bytes >= state_bytes / 100 * self.config.checkpoint_growth_percent;
         // Whoever starts again reads all that was written since, however large the state is.
         let huge = applied_bytes >= self.config.log_bytes_max.saturating_mul(LOG_FACTOR_MAX);
-        // Also without room for proposals: it may be small, and lets go of the log before it. While only large ones find
-        // none, small ones go on, and checkpoints must not come after each of them.
+        // Also without room for proposals: it may be small, and lets go of the log before it. While only large ones
+        // find none, small ones go on, and checkpoints must not come after each of them.
         let cramped = self.has_refused_for_room && applied_bytes >= state_bytes / CRAMPED_GROWTH;
         let wanted = long && (grown || huge) || since > 0 && (cramped || !self.writer.has_room());
         may && wanted && self.ticks >= not_before_tick && self.writer.has_room_for(0, Claim::Relief)
