@@ -123,6 +123,8 @@ pub(crate) struct Consensus {
     repair: Repair,
     /// Proposals that are taken and not in the log yet, in the term of `uncommitted`.
     proposed: Vec<Bytes>,
+    /// How many bytes of data those have.
+    proposed_bytes: u64,
     /// The data of this member's own proposals that are not committed, in bytes, and the term that it proposed them in.
     uncommitted: (Term, u64),
     uncommitted_bytes_max: u64,
@@ -156,6 +158,7 @@ impl Consensus {
             last_ready: 0,
             repair: Repair::of(start.lost_until),
             proposed: Vec::new(),
+            proposed_bytes: 0,
             uncommitted: (Term(0), 0),
             uncommitted_bytes_max: config.uncommitted_bytes_max.max(config.append_bytes_max),
             message_bytes_max: config.append_bytes_max,

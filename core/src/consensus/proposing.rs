@@ -24,7 +24,7 @@ impl Consensus {
         let bytes = data.len() as u64;
         if self.uncommitted.0 != term {
             self.uncommitted = (term, 0);
-            self.proposed.clear();
+            self.take_proposed();
         }
         // One is always taken, however large: it was measured when it was accepted.
         if self.uncommitted.1 > 0 && self.uncommitted.1 + bytes > self.uncommitted_bytes_max {
@@ -32,12 +32,18 @@ impl Consensus {
         }
         self.uncommitted.1 += bytes;
         self.proposed.push(data);
+        self.proposed_bytes += bytes;
         Ok(())
     }
 
     /// The proposals that are taken and not in the log yet: how many, and how many bytes of data.
     pub(crate) fn proposed(&self) -> (usize, u64) {
-        (self.proposed.len(), self.proposed.iter().map(|data| data.len() as u64).sum())
+        (self.proposed.len(), self.proposed_bytes)
+    }
+
+    fn take_proposed(&mut self) -> Vec<Bytes> {
+        self.proposed_bytes = 0;
+        std::mem::take(&mut self.proposed)
     }
 
     /// Whether everything in the log is committed: a batch that is appended now waits for no other one.
@@ -50,12 +56,12 @@ impl Consensus {
     pub(crate) fn append_proposed(&mut self) {
         let term = Term(self.raw.raft.term);
         if !self.is_leader() || self.uncommitted.0 != term {
-            self.proposed.clear();
+            self.take_proposed();
         }
         if self.installing.is_some() || self.raw.raft.lead_transferee.is_some() {
             return;
         }
-        let proposed = std::mem::take(&mut self.proposed);
+        let proposed = self.take_proposed();
         let mut rest = &proposed[..];
         while !rest.is_empty() {
             let (batch, behind) = rest.split_at(self.fits_one_message(rest));
