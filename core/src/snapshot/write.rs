@@ -13,6 +13,9 @@ use crate::types::{ClusterId, LeaseId, NodeId};
 /// What most records take, keys and values included.
 const RECORD_BYTES_USUAL: usize = 4 << 10;
 
+/// What a lease takes: its id and its TTL.
+const LEASE_BYTES: usize = 16;
+
 /// Where the writer stands: what comes next, after what.
 #[derive(Clone, Debug)]
 enum Next {
@@ -30,6 +33,8 @@ pub struct SnapshotWriter {
     meta: SnapshotMeta,
     next: Next,
     chunk: u64,
+    /// What the records that are written take by the replicated measure.
+    records_bytes: usize,
 }
 
 impl SnapshotWriter {
@@ -37,7 +42,7 @@ impl SnapshotWriter {
     pub fn new(view: StoreView, meta: SnapshotMeta, cluster_id: ClusterId) -> SnapshotWriter {
         assert_eq!(view.applied(), meta.index, "a snapshot is of one state");
         assert_eq!(view.cluster_id(), cluster_id, "a snapshot is of one cluster");
-        SnapshotWriter { view, meta, next: Next::Header, chunk: 0 }
+        SnapshotWriter { view, meta, next: Next::Header, chunk: 0, records_bytes: 0 }
     }
 
     /// What is being written.
@@ -53,7 +58,7 @@ impl SnapshotWriter {
     /// The next chunk: about as long as asked for, longer only for one long record. `None` after the last.
     pub fn next_chunk(&mut self, about_bytes: usize) -> Option<Bytes> {
         // One long record may come after the bytes that were asked for.
-        let mut chunk = Encoder::with_capacity(about_bytes + RECORD_BYTES_USUAL);
+        let mut chunk = Encoder::with_capacity(self.bytes_left_max().min(about_bytes + RECORD_BYTES_USUAL));
         chunk.u32(0);
         chunk.u64(self.chunk);
         match std::mem::replace(&mut self.next, Next::Nothing) {
@@ -65,6 +70,21 @@ impl SnapshotWriter {
         }
         self.chunk += 1;
         Some(seal(chunk))
+    }
+
+    /// How much a chunk of the kind that comes next may take. It stays in memory, and on a disk, as long as it is made.
+    fn bytes_left_max(&self) -> usize {
+        let store = &self.view.store;
+        let payload = match &self.next {
+            Next::Header | Next::Trailer | Next::Nothing => 512,
+            Next::Leases(_) => store.leases.len() * LEASE_BYTES,
+            Next::Records(_) => {
+                let (all, _) = store.mvcc.logical_bytes();
+                // By the replicated measure a record takes more than its bytes here.
+                usize::try_from(all).unwrap_or(usize::MAX).saturating_sub(self.records_bytes)
+            }
+        };
+        payload.saturating_add(CHUNK_HEAD_BYTES + size_of::<ChunkKind>() + CHUNK_TAIL_BYTES)
     }
 
     fn header(&mut self, chunk: &mut Encoder) {
@@ -114,6 +134,7 @@ impl SnapshotWriter {
         self.next = Next::Trailer;
         for record in self.view.store.mvcc.records_after(after) {
             encode_record(chunk, record);
+            self.records_bytes += usize::try_from(record.logical_bytes()).expect("it is in memory");
             if chunk.bytes.len() >= about_bytes {
                 self.next = Next::Records(Some(record.at()));
                 return;
