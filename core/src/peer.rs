@@ -21,17 +21,18 @@ pub fn encode(cluster: ClusterId, from: NodeId, to: NodeId, body: Body) -> Bytes
     Bytes::from(frame.encode_to_vec())
 }
 
-/// Encodes one frame around a raft message: what [`encode`] gives, faster.
-pub(crate) fn encode_raft(cluster: ClusterId, from: NodeId, to: NodeId, message: &[u8]) -> Bytes {
+/// Encodes one frame around a raft message, which comes in parts: what [`encode`] gives, faster.
+pub(crate) fn encode_raft(cluster: ClusterId, from: NodeId, to: NodeId, message: &[&[u8]]) -> Bytes {
+    let message_len = message.iter().map(|part| part.len()).sum();
     let mut head = Head::<{ 5 * 11 }>::new();
     head.number(CLUSTER_TAG, cluster.0);
     head.number(FROM_TAG, from.0);
     head.number(TO_TAG, to.0);
-    head.length(RAFT_TAG, message.len());
+    head.length(RAFT_TAG, message_len);
     let head = head.bytes();
-    let mut frame = Vec::with_capacity(head.len() + message.len());
+    let mut frame = Vec::with_capacity(head.len() + message_len);
     frame.extend_from_slice(head);
-    frame.extend_from_slice(message);
+    message.iter().for_each(|part| frame.extend_from_slice(part));
     Bytes::from(frame)
 }
 
@@ -102,7 +103,7 @@ mod tests {
             let message = vec![7; len];
             let (cluster, from, to) = (ClusterId(u64::MAX), NodeId(1), NodeId(300));
             let whole = encode(cluster, from, to, Body::Raft(Bytes::from(message.clone())));
-            let in_place = encode_raft(cluster, from, to, &message);
+            let in_place = encode_raft(cluster, from, to, &[&message[..len / 2], &message[len / 2..]]);
             assert_eq!(whole, in_place);
             assert_eq!(decode(cluster, from, to, in_place), Ok(Body::Raft(Bytes::from(message))));
         }

@@ -11,6 +11,7 @@ mod log_cache;
 mod outbox;
 mod proposing;
 mod repair;
+mod sending;
 mod validate;
 mod wire;
 
@@ -25,11 +26,11 @@ use self::election::ElectionDraws;
 use self::log_cache::LogCache;
 use self::outbox::{InFlight, Outbox};
 use self::repair::Repair;
+use self::sending::EncodedEntries;
 use crate::config::NodeConfig;
 use crate::digest::Digest;
 use crate::log::{Entry, EntryKind, HardState, SnapshotMeta};
 use crate::node::Role;
-use crate::peer;
 use crate::types::{ClusterId, LogIndex, NodeId, Term};
 use crate::wal::WriteId;
 
@@ -115,8 +116,8 @@ pub(crate) struct Consensus {
     draws: ElectionDraws,
     outbox: Outbox,
     outgoing: Vec<Outgoing>,
-    /// A message that is being encoded.
-    scratch: Vec<u8>,
+    /// The entries of the last message that was encoded.
+    encoded: EncodedEntries,
     /// A snapshot that is not durable yet: until it is, raft-rs may not be touched.
     installing: Option<(raft::Ready, SnapshotMeta, Vec<Outgoing>)>,
     last_ready: u64,
@@ -153,7 +154,7 @@ impl Consensus {
             draws: ElectionDraws::new(config.seed, config.node_id, start.boot, election_ticks),
             outbox: Outbox::new(hard_state, last),
             outgoing: Vec::new(),
-            scratch: Vec::new(),
+            encoded: EncodedEntries::default(),
             installing: None,
             last_ready: 0,
             repair: Repair::of(start.lost_until),
@@ -559,49 +560,6 @@ impl Consensus {
         let bytes: u64 = own.map(|entry| entry.data.len() as u64).sum();
         self.uncommitted.1 = self.uncommitted.1.saturating_sub(bytes);
         entries
-    }
-
-    /// Messages leave ordered by destination, so that no hash table inside raft-rs decides.
-    fn send(&mut self, mut messages: Vec<Outgoing>) {
-        messages.sort_by_key(|message| message.to);
-        self.outgoing.append(&mut messages);
-    }
-
-    /// raft-rs's messages as frames, with the data of their entries.
-    fn frames(&mut self, messages: Vec<eraftpb::Message>) -> Vec<Outgoing> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let frames = messages.iter().filter_map(|message| self.frame(message, &mut scratch)).collect();
-        self.scratch = scratch;
-        frames
-    }
-
-    /// A message as a frame. `None` if entries of it left the log since it was made: then it counts as lost.
-    fn frame(&self, message: &eraftpb::Message, scratch: &mut Vec<u8>) -> Option<Outgoing> {
-        let log = self.raw.store();
-        let whole = |entry: &eraftpb::Entry| log.entry(LogIndex(entry.index), Term(entry.term));
-        let mut entries = 0;
-        let mut bytes = 0;
-        for entry in &message.entries {
-            bytes += if wire::is_elsewhere(entry) { whole(entry)?.data.len() } else { entry.data.len() };
-            // What was not in the log when raft-rs made the message, it could not measure. What is left out is sent
-            // when the follower says how far it got.
-            if entries > 0 && bytes as u64 > self.message_bytes_max {
-                break;
-            }
-            entries += 1;
-        }
-        let data = |entry| whole(entry).map_or(&[][..], |whole| &whole.data);
-        let data = |entry| if wire::is_elsewhere(entry) { data(entry) } else { &entry.data };
-        let to = NodeId(message.to);
-        scratch.clear();
-        wire::encode(message, entries, data, scratch);
-        Some(Outgoing {
-            to,
-            kind: convert::kind_name(message.msg_type),
-            frame: peer::encode_raft(self.cluster, self.node, to, scratch),
-            snapshot: (message.msg_type == MessageType::MsgSnapshot as i32)
-                .then(|| Box::new(convert::meta_from_raft(message.get_snapshot().get_metadata()))),
-        })
     }
 }
 

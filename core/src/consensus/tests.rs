@@ -8,6 +8,7 @@ use super::outbox::{InFlight, Outbox};
 use super::*;
 use crate::config::Member;
 use crate::log::ConfState;
+use crate::peer;
 
 const ELECTION_TICKS: usize = 10;
 

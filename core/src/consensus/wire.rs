@@ -43,39 +43,38 @@ pub(super) fn is_elsewhere(entry: &eraftpb::Entry) -> bool {
 
 // ---- writing ----
 
-/// Appends `message` to `out` with its first `entries` entries, whose data `data` knows.
-pub(super) fn encode<'a>(
-    message: &'a eraftpb::Message,
-    entries: usize,
-    data: impl Fn(&'a eraftpb::Entry) -> &'a [u8],
-    out: &mut Vec<u8>,
-) {
-    let mut head = Head::<{ NUMBERS * 12 }>::new();
+/// What comes before the entries of a message.
+pub(super) type MessageHead = Head<{ NUMBERS * 12 }>;
+
+/// What comes before and what comes after the entries of `message`.
+pub(super) fn encode_around(message: &eraftpb::Message) -> (MessageHead, Vec<u8>) {
+    let (mut head, mut tail) = (Head::new(), Vec::new());
     for (tag, value) in numbers(message) {
         head.number(tag, value);
     }
-    out.extend_from_slice(head.bytes());
-    for entry in &message.entries[..entries] {
-        let data = data(entry);
-        let (mut head, mut tail) = (Head::<{ 5 * 11 }>::new(), Head::<{ 2 * 11 }>::new());
-        head.number(KIND_TAG, kind_number(entry));
-        head.number(TERM_TAG, entry.term);
-        head.number(INDEX_TAG, entry.index);
-        if !data.is_empty() {
-            head.length(DATA_TAG, data.len());
-        }
-        if !entry.context.is_empty() {
-            tail.length(ENTRY_CONTEXT_TAG, entry.context.len());
-        }
-        let parts = [head.bytes(), data, tail.bytes(), &entry.context];
-        put_length(ENTRIES_TAG, parts.iter().map(|part| part.len()).sum(), out);
-        parts.iter().for_each(|part| out.extend_from_slice(part));
-    }
     if let Some(snapshot) = &message.snapshot {
-        put_length(SNAPSHOT_TAG, snapshot.encoded_len(), out);
-        snapshot.encode(out).expect("a vector has room");
+        put_length(SNAPSHOT_TAG, snapshot.encoded_len(), &mut tail);
+        snapshot.encode(&mut tail).expect("a vector has room");
     }
-    put_bytes(CONTEXT_TAG, &message.context, out);
+    put_bytes(CONTEXT_TAG, &message.context, &mut tail);
+    (head, tail)
+}
+
+/// Appends one entry of a message, with its data, to `out`.
+pub(super) fn encode_entry(entry: &eraftpb::Entry, data: &[u8], out: &mut Vec<u8>) {
+    let (mut head, mut tail) = (Head::<{ 5 * 11 }>::new(), Head::<{ 2 * 11 }>::new());
+    head.number(KIND_TAG, kind_number(entry));
+    head.number(TERM_TAG, entry.term);
+    head.number(INDEX_TAG, entry.index);
+    if !data.is_empty() {
+        head.length(DATA_TAG, data.len());
+    }
+    if !entry.context.is_empty() {
+        tail.length(ENTRY_CONTEXT_TAG, entry.context.len());
+    }
+    let parts = [head.bytes(), data, tail.bytes(), &entry.context];
+    put_length(ENTRIES_TAG, parts.iter().map(|part| part.len()).sum(), out);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// The plain numbers of a message, each with its field's number; 0 is not written.
