@@ -10,7 +10,7 @@ use crate::log::Entry;
 use crate::proto::detcdpeer as pb;
 use crate::proto::etcdserverpb as etcd;
 use crate::seed;
-use crate::state_machine::{Command, LeaseChange};
+use crate::state_machine::{Asker, Command, LeaseChange};
 use crate::time::Instant;
 use crate::types::{CallId, LeaseId, LogIndex, NodeId, Term};
 
@@ -151,7 +151,9 @@ impl Member {
     fn apply(&mut self, entry: &Entry, command: &Command, out: &mut Outputs) {
         self.consensus.apply_conf_change(entry);
         let proposal = self.own_proposal(command);
-        let applied = self.state.apply(entry.index, command);
+        let waits = |sequence: &u64| self.proposals.get(*sequence).is_some_and(|proposal| proposal.call.is_some());
+        let asker = if proposal.as_ref().is_some_and(waits) { Asker::Waits } else { Asker::IsElsewhere };
+        let applied = self.state.apply_for(entry.index, command, asker);
         let state = self.state.digest();
         out.notes.push(Note::Applied { index: entry.index, term: entry.term, state });
         for change in applied.leases {

@@ -43,6 +43,15 @@ pub struct Applied {
     pub leases: Vec<LeaseChange>,
 }
 
+/// Whether whoever proposed an entry waits where it is applied. Every member applies it, and one of them answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The answer will be sent.
+    Waits,
+    /// Nobody hears it: what it would say of former values and of what was read is left out.
+    IsElsewhere,
+}
+
 /// What happened to a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseChange {
@@ -88,8 +97,13 @@ impl StateMachine {
 
     /// Applies the entry at `index`, which must be the one after the last; panics otherwise, for that is our mistake.
     pub fn apply(&mut self, index: LogIndex, command: &Command) -> Applied {
+        self.apply_for(index, command, Asker::Waits)
+    }
+
+    /// The same, with an answer that is whole only if somebody waits for it here. The state does not depend on that.
+    pub fn apply_for(&mut self, index: LogIndex, command: &Command, asker: Asker) -> Applied {
         let store = Arc::make_mut(&mut self.view.store);
-        let applied = store.apply(index, command);
+        let applied = store.apply(index, command, asker);
         self.digest = store.digest();
         applied
     }

@@ -6,7 +6,7 @@ use super::lease::Leases;
 use super::members::Members;
 use super::mvcc::Mvcc;
 use super::txn;
-use super::{Applied, LeaseChange};
+use super::{Applied, Asker, LeaseChange};
 use crate::api::{Response, Status};
 use crate::digest::Digest;
 use crate::proto::etcdserverpb as pb;
@@ -29,13 +29,13 @@ pub(crate) struct Store {
 
 impl Store {
     /// Applies the entry at `index`, which follows the last one.
-    pub(crate) fn apply(&mut self, index: LogIndex, command: &Command) -> Applied {
+    pub(crate) fn apply(&mut self, index: LogIndex, command: &Command, asker: Asker) -> Applied {
         assert_eq!(index, self.applied.next(), "entries are applied in order, each once");
         let mut leases = Vec::new();
         let result = match command {
             Command::Empty => Ok(self.member_list()),
             Command::ConfChange(change) => self.change_member(change),
-            Command::Request(request) => self.request(request, &mut leases),
+            Command::Request(request) => self.request(request, asker, &mut leases),
         };
         // Every entry, whatever its kind and outcome, counts as applied (zoo, row 15), and drives the sweep.
         self.applied = index;
@@ -46,19 +46,20 @@ impl Store {
     fn request(
         &mut self,
         request: &pb::InternalRaftRequest,
+        asker: Asker,
         changes: &mut Vec<LeaseChange>,
     ) -> Result<Response, Status> {
         if let Some(put) = &request.put {
             txn::check_put(self, put)?;
-            let response = self.put(put);
+            let response = self.put(put, asker);
             self.mvcc.commit();
             Ok(Response::Put(response))
         } else if let Some(delete) = &request.delete_range {
-            let response = self.delete_range(delete);
+            let response = self.delete_range(delete, asker);
             self.mvcc.commit();
             Ok(Response::DeleteRange(response))
         } else if let Some(txn) = &request.txn {
-            txn::txn(self, txn).map(Response::Txn)
+            txn::txn(self, txn, asker).map(Response::Txn)
         } else if let Some(compaction) = &request.compaction {
             self.mvcc.compact(compaction.revision)?;
             Ok(Response::Compact(pb::CompactionResponse { header: header(self.mvcc.revision()) }))
@@ -78,24 +79,26 @@ impl Store {
     }
 
     /// Runs a put that [`txn::check_put`] let pass, in the transaction in progress.
-    pub(crate) fn put(&mut self, request: &pb::PutRequest) -> pb::PutResponse {
+    pub(crate) fn put(&mut self, request: &pb::PutRequest, asker: Asker) -> pb::PutResponse {
         let value = (!request.ignore_value).then_some(&request.value);
         let lease = (!request.ignore_lease).then_some(request.lease);
         let previous = self.mvcc.put(&request.key, value, lease);
         let former_lease = previous.as_ref().map_or(0, |previous| previous.lease());
         let new_lease = lease.unwrap_or(former_lease);
         self.leases.attach(&request.key, former_lease, new_lease);
-        let prev_kv = previous.filter(|_| request.prev_kv).map(|previous| previous.to_key_value());
+        let tells = request.prev_kv && asker == Asker::Waits;
+        let prev_kv = previous.filter(|_| tells).map(|previous| previous.to_key_value());
         pb::PutResponse { header: header(self.mvcc.newest_revision()), prev_kv }
     }
 
     /// Runs a deletion in the transaction in progress.
-    pub(crate) fn delete_range(&mut self, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {
+    pub(crate) fn delete_range(&mut self, request: &pb::DeleteRangeRequest, asker: Asker) -> pb::DeleteRangeResponse {
         let deleted = self.mvcc.delete_range(&KeyRange::new(&request.key, &request.range_end));
         for record in deleted.iter().filter(|record| record.lease() != 0) {
             self.leases.detach(record.key(), record.lease());
         }
-        let prev_kvs = if request.prev_kv { deleted.iter().map(|r| r.to_key_value()).collect() } else { Vec::new() };
+        let tells = request.prev_kv && asker == Asker::Waits;
+        let prev_kvs = if tells { deleted.iter().map(|r| r.to_key_value()).collect() } else { Vec::new() };
         let deleted = i64::try_from(deleted.len()).expect("fewer keys than 2^63");
         pb::DeleteRangeResponse { header: header(self.mvcc.newest_revision()), deleted, prev_kvs }
     }

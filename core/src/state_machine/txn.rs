@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use super::Asker;
 use super::key_range::KeyRange;
 use super::mvcc::ReadAt;
 use super::range::range;
@@ -21,9 +22,9 @@ use crate::types::LeaseId;
 type Path = Vec<bool>;
 
 /// Executes a transaction that may write.
-pub(crate) fn txn(store: &mut Store, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+pub(crate) fn txn(store: &mut Store, request: &pb::TxnRequest, asker: Asker) -> Result<pb::TxnResponse, Status> {
     let path = decide(store, request)?;
-    let mut response = execute(&mut Writer(store), request, &mut path.iter().copied());
+    let mut response = execute(&mut Writer { store, asker }, request, &mut path.iter().copied());
     response.header = header(store.mvcc.newest_revision());
     store.mvcc.commit();
     Ok(response)
@@ -141,32 +142,38 @@ pub(crate) fn check_put(store: &Store, request: &pb::PutRequest) -> Result<(), S
 
 /// What runs the operations of a transaction.
 trait Executor {
-    fn store(&self) -> &Store;
+    fn range(&self, request: &pb::RangeRequest) -> pb::RangeResponse;
     fn put(&mut self, request: &pb::PutRequest) -> pb::PutResponse;
     fn delete_range(&mut self, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse;
 }
 
-struct Writer<'a>(&'a mut Store);
+struct Writer<'a> {
+    store: &'a mut Store,
+    asker: Asker,
+}
 
 struct Reader<'a>(&'a Store);
 
 impl Executor for Writer<'_> {
-    fn store(&self) -> &Store {
-        self.0
+    fn range(&self, request: &pb::RangeRequest) -> pb::RangeResponse {
+        match self.asker {
+            Asker::Waits => range_of(self.store, request),
+            Asker::IsElsewhere => pb::RangeResponse::default(),
+        }
     }
 
     fn put(&mut self, request: &pb::PutRequest) -> pb::PutResponse {
-        self.0.put(request)
+        self.store.put(request, self.asker)
     }
 
     fn delete_range(&mut self, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {
-        self.0.delete_range(request)
+        self.store.delete_range(request, self.asker)
     }
 }
 
 impl Executor for Reader<'_> {
-    fn store(&self) -> &Store {
-        self.0
+    fn range(&self, request: &pb::RangeRequest) -> pb::RangeResponse {
+        range_of(self.0, request)
     }
 
     fn put(&mut self, _request: &pb::PutRequest) -> pb::PutResponse {
@@ -178,6 +185,10 @@ impl Executor for Reader<'_> {
     }
 }
 
+fn range_of(store: &Store, request: &pb::RangeRequest) -> pb::RangeResponse {
+    range(&store.mvcc, request).expect("the revision was checked before")
+}
+
 fn execute(
     executor: &mut impl Executor,
     request: &pb::TxnRequest,
@@ -187,10 +198,7 @@ fn execute(
     let mut responses = Vec::with_capacity(branch(request, succeeded).len());
     for operation in branch(request, succeeded) {
         let response = match &operation.request {
-            Some(Op::RequestRange(request)) => {
-                let response = range(&executor.store().mvcc, request).expect("the revision was checked before");
-                Some(OpResponse::ResponseRange(response))
-            }
+            Some(Op::RequestRange(request)) => Some(OpResponse::ResponseRange(executor.range(request))),
             Some(Op::RequestPut(request)) => Some(OpResponse::ResponsePut(executor.put(request))),
             Some(Op::RequestDeleteRange(request)) => {
                 Some(OpResponse::ResponseDeleteRange(executor.delete_range(request)))

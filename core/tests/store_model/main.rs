@@ -11,7 +11,7 @@ use detcd_core::api::{ReadRequest, Request, Response, Status, read};
 use detcd_core::config::Member;
 use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::mvccpb::event::EventType;
-use detcd_core::state_machine::{Command, StateMachine};
+use detcd_core::state_machine::{Asker, Command, StateMachine};
 use detcd_core::types::{ClusterId, LeaseId, NodeId};
 use proptest::prelude::*;
 
@@ -150,11 +150,16 @@ proptest! {
     #[test]
     fn the_store_answers_like_the_model(steps in steps()) {
         let (mut machine, mut model) = (genesis(), Model::new());
+        // On another member, where nobody waits for the answers.
+        let mut silent = genesis();
         for step in &steps {
             check_read(&machine, &model, step)?;
             let Some(command) = entry(&machine, step) else { continue };
             let index = machine.applied().next();
             let found = machine.apply(index, &command).result;
+            let unheard = silent.apply_for(index, &command, Asker::IsElsewhere);
+            prop_assert_eq!(unheard.result.map(|_| ()), found.clone().map(|_| ()));
+            prop_assert_eq!(silent.digest(), machine.digest());
             if let Command::Request(request) = command {
                 prop_assert_eq!(found, run_model(&mut model, request), "{:?}", step);
             }
