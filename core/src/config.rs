@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub append_bytes_max: u64,
     /// How many appends to one follower may be unanswered.
     pub appends_in_flight_max: usize,
+    /// How many messages with proposals to the leader may be unanswered before a follower gathers what else it has.
+    pub forwards_in_flight_max: usize,
     /// Proposals are refused when this many bytes of them are not committed yet.
     pub uncommitted_bytes_max: u64,
     /// Proposals are refused when this many entries are committed and not applied.
@@ -89,7 +91,7 @@ impl NodeConfig {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             wal_segment_bytes: 64_000_000,
-            wal_writes_in_flight_max: 2,
+            wal_writes_in_flight_max: 1,
             wal_write_bytes_max: 4 << 20,
             wal_mark_interval_bytes: 1 << 20,
             checkpoint_entries: 10_000,
@@ -99,6 +101,7 @@ impl NodeConfig {
             catchup_entries: 5_000,
             append_bytes_max: 1 << 20,
             appends_in_flight_max: 512,
+            forwards_in_flight_max: 16,
             uncommitted_bytes_max: 64 << 20,
             apply_lag_max: 5_000,
             calls_waiting_max: 20_000,

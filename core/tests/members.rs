@@ -381,7 +381,7 @@ fn a_member_without_a_leader_sleeps_although_it_has_something_to_forward() {
 
 #[test]
 fn a_leader_hands_on_when_one_write_takes_too_long_although_an_older_one_is_done() {
-    let mut cluster = Cluster::new(3, |_| {});
+    let mut cluster = Cluster::new(3, |config| config.wal_writes_in_flight_max = 2);
     let leader = cluster.leader();
     cluster.held[leader] = true;
     cluster.call(leader, put("k", "v1"));

@@ -222,6 +222,9 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.appends_in_flight_max {
         config.appends_in_flight_max = size(own(9, span));
     }
+    if let Some(span) = knobs.forwards_in_flight_max {
+        config.forwards_in_flight_max = size(own(13, span));
+    }
     if let Some(span) = knobs.watch_batch_bytes {
         config.watch_batch_bytes = size(own(10, span));
     }
@@ -290,6 +293,7 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         catchup_entries: small(6, Span::new(0, 20), Span::new(0, 100)),
         append_bytes_max: small(7, Span::new(64, 1 << 10), Span::new(64, 16 << 10)),
         appends_in_flight_max: small(8, Span::new(1, 2), Span::new(1, 8)),
+        forwards_in_flight_max: small(11, Span::new(1, 2), Span::new(1, 8)),
         watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),
         watch_progress_interval_ms: small(10, Span::new(100, 500), Span::new(100, 5_000)),
     }

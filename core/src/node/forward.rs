@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
-use super::member::{Member, Unproposed};
-use super::proposals::{Place, Verdict};
+use super::member::Member;
+use super::proposals::Place;
 use super::reads::{LeaseOp, Waiter};
 use crate::api::{ReadRequest, Response, Status};
 use crate::effect::{Effect, Outputs};
@@ -44,13 +42,6 @@ impl ForwardedLeaseOps {
     }
 }
 
-/// Names a forwarded request.
-struct Asked {
-    term: Term,
-    boot: u64,
-    sequence: u64,
-}
-
 impl Member {
     /// Sends everything that waits for a leader to the leader, if this member follows one.
     pub(super) fn forward_waiting(&mut self, out: &mut Outputs) {
@@ -73,28 +64,6 @@ impl Member {
         }
     }
 
-    fn forward_proposals(&mut self, leader: NodeId, term: Term, out: &mut Outputs) {
-        let now = self.now;
-        let again_at = now + self.retry_interval();
-        for sequence in self.proposals.due(now) {
-            let proposal = self.proposals.get(sequence).expect("listed");
-            let Place::Forwarded { term: asked, .. } = proposal.place else { unreachable!("listed as forwarded") };
-            if asked != term {
-                // Its leader is gone: it may be applied or not, or be refused yet. Asking again is no use.
-                self.proposals.place(sequence, Place::Forwarded { term: asked, again_at: Instant::NEVER });
-                continue;
-            }
-            let data = proposal.data.clone();
-            self.proposals.place(sequence, Place::Forwarded { term, again_at });
-            self.ask(leader, term, sequence, pb::forward_request::What::Propose(data), out);
-        }
-        for sequence in self.proposals.waiting(term) {
-            let data = self.proposals.get(sequence).expect("listed").data.clone();
-            self.proposals.place(sequence, Place::Forwarded { term, again_at });
-            self.ask(leader, term, sequence, pb::forward_request::What::Propose(data), out);
-        }
-    }
-
     fn forward_lease_ops(&mut self, leader: NodeId, term: Term, out: &mut Outputs) {
         for (call, op) in self.reads.take_lease_ops() {
             let sequence = self.proposals.next_sequence();
@@ -109,7 +78,15 @@ impl Member {
         }
     }
 
-    fn ask(&self, to: NodeId, term: Term, sequence: u64, what: pb::forward_request::What, out: &mut Outputs) {
+    /// Asks the leader of a term.
+    pub(super) fn ask(
+        &self,
+        to: NodeId,
+        term: Term,
+        sequence: u64,
+        what: pb::forward_request::What,
+        out: &mut Outputs,
+    ) {
         let request = pb::ForwardRequest { term: term.0, boot: self.boot, sequence, what: Some(what) };
         self.send_peer(to, Body::Forward(request), out);
     }
@@ -122,32 +99,27 @@ impl Member {
     }
 
     /// Another member asks this one as the leader of a term.
-    pub(super) fn asked(&mut self, peer: NodeId, request: pb::ForwardRequest, out: &mut Outputs) {
+    pub(super) fn asked(&mut self, peer: NodeId, request: &pb::ForwardRequest, out: &mut Outputs) {
         use pb::forward_request::What;
         let (_, term, _) = self.consensus.standing();
-        let Some(what) = request.what else { return };
         let (boot, sequence) = (request.boot, request.sequence);
-        let asked = Asked { term: Term(request.term), boot, sequence };
-        let leads = self.consensus.is_leader() && asked.term == term && self.stopping.is_none();
-        let lease = match what {
-            What::Propose(data) => {
-                return match self.judged.judge(asked.term, peer, boot, sequence) {
-                    Verdict::New => self.asked_to_propose(peer, &asked, data, leads, out),
-                    Verdict::Seen => out.mark("forward: a duplicate was not appended twice"),
-                    Verdict::NotMine => {}
-                };
+        let leads = self.consensus.is_leader() && Term(request.term) == term && self.stopping.is_none();
+        let lease = match &request.what {
+            None => return,
+            Some(What::Propose(proposals)) => {
+                return self.asked_to_propose(peer, request, &proposals.proposals, leads, out);
             }
-            What::ReadIndex(_) => None,
-            What::LeaseKeepAlive(keep_alive) => Some(LeaseOp::KeepAlive(LeaseId(keep_alive.id))),
-            What::LeaseTimeToLive(ask) => {
+            Some(What::ReadIndex(_)) => None,
+            Some(What::LeaseKeepAlive(keep_alive)) => Some(LeaseOp::KeepAlive(LeaseId(keep_alive.id))),
+            Some(What::LeaseTimeToLive(ask)) => {
                 Some(LeaseOp::TimeToLive(etcd::LeaseTimeToLiveRequest { id: ask.id, keys: false }))
             }
         };
         if !leads {
-            self.refuse_peer(peer, &asked, Reason::NotLeader, out);
+            self.refuse_peer(peer, request, sequence, Reason::NotLeader, out);
         } else if self.reads.len() >= self.config.calls_waiting_max.saturating_mul(2) {
             // As many of other members' as of this one's clients, who are counted when they call.
-            self.refuse_peer(peer, &asked, Reason::Busy, out);
+            self.refuse_peer(peer, request, sequence, Reason::Busy, out);
             out.mark("forward: a read was refused by a leader with too many");
         } else {
             let until = self.now + self.config.request_timeout();
@@ -155,19 +127,17 @@ impl Member {
         }
     }
 
-    fn asked_to_propose(&mut self, peer: NodeId, asked: &Asked, data: Bytes, leads: bool, out: &mut Outputs) {
-        let refused = if leads { self.try_propose(data).err() } else { Some(Unproposed::NotLeader) };
-        match refused {
-            None => {}
-            Some(Unproposed::NoSpace) => self.refuse_peer(peer, asked, Reason::NoSpace, out),
-            Some(Unproposed::Busy) => self.refuse_peer(peer, asked, Reason::Busy, out),
-            Some(Unproposed::NotLeader) => self.refuse_peer(peer, asked, Reason::NotLeader, out),
-        }
-    }
-
-    fn refuse_peer(&self, to: NodeId, asked: &Asked, reason: Reason, out: &mut Outputs) {
-        let refused = pb::Refused { reason: reason.into(), term: asked.term.0 };
-        self.answer_peer(to, asked.boot, asked.sequence, pb::forward_reply::What::Refused(refused), out);
+    /// Did nothing of what `asked` wants under `sequence`, and never will.
+    pub(super) fn refuse_peer(
+        &self,
+        to: NodeId,
+        asked: &pb::ForwardRequest,
+        sequence: u64,
+        reason: Reason,
+        out: &mut Outputs,
+    ) {
+        let refused = pb::Refused { reason: reason.into(), term: asked.term };
+        self.answer_peer(to, asked.boot, sequence, pb::forward_reply::What::Refused(refused), out);
     }
 
     /// Answers a forwarded request.

@@ -7,6 +7,7 @@ use super::attributes::Attributes;
 use super::calls::Calls;
 use super::checkpoint::Checkpoints;
 use super::forward::ForwardedLeaseOps;
+use super::forward_proposals::ForwardsInFlight;
 use super::proposals::{Judged, Place, Proposals};
 use super::reads::Reads;
 use super::snapshot_receive::Receiving;
@@ -80,6 +81,7 @@ pub(super) struct Member {
     pub(super) proposals: Proposals,
     pub(super) judged: Judged,
     pub(super) reads: Reads,
+    pub(super) forwards: ForwardsInFlight,
     pub(super) forwarded_lease_ops: ForwardedLeaseOps,
     /// Keepalives that are confirmed: who waits, the lease, the TTL to tell.
     pub(super) lease_replies: Vec<(CallId, LeaseId, i64)>,
@@ -126,6 +128,7 @@ impl Member {
             proposals: Proposals::default(),
             judged: Judged::default(),
             reads: Reads::default(),
+            forwards: ForwardsInFlight::default(),
             forwarded_lease_ops: ForwardedLeaseOps::default(),
             lease_replies: Vec::new(),
             leases: LeaseClock::new(config.election_timeout),
@@ -307,7 +310,7 @@ impl Member {
         };
         match body {
             Body::Raft(bytes) => self.raft_message(from, bytes, out),
-            Body::Forward(request) => self.asked(from, request, out),
+            Body::Forward(request) => self.asked(from, &request, out),
             Body::ForwardReply(reply) => self.answered(reply, out),
             Body::SnapshotFetch(fetch) => self.snapshot_fetched(from, &fetch, out),
             Body::SnapshotChunk(chunk) => self.snapshot_chunk(from, chunk, out),

@@ -6,6 +6,7 @@ mod calls;
 mod checkpoint;
 mod checkpoint_file;
 mod forward;
+mod forward_proposals;
 mod member;
 mod opening;
 mod proposals;

@@ -127,6 +127,11 @@ impl Proposals {
         self.again.range(..=(now, u64::MAX)).map(|(_, sequence)| *sequence).collect()
     }
 
+    /// Whether a leader was asked for that proposal, and has neither refused it nor is it applied.
+    pub(super) fn is_forwarded(&self, sequence: u64) -> bool {
+        self.get(sequence).is_some_and(|proposal| matches!(proposal.place, Place::Forwarded { .. }))
+    }
+
     /// When the next forwarded proposal is to be sent again.
     pub(super) fn next_again(&self) -> Option<Instant> {
         self.again.first().map(|(again_at, _)| *again_at)

@@ -32,6 +32,7 @@ transcripts! {
     a_put_goes_through_three_members: "put",
     a_leader_sends_before_its_own_disk_and_a_follower_answers_after_its_own: "leader-write-in-flight",
     a_busy_leader_gathers_proposals: "batch",
+    a_busy_follower_gathers_proposals: "forward-batch",
     a_vote_does_not_leave_before_it_is_durable: "vote",
     a_member_that_can_win_alone_says_nothing_before_its_term_is_durable: "lone-voter-term",
     a_member_that_can_win_alone_does_not_campaign_over_an_unsynced_tail: "lone-voter-tail",

@@ -98,13 +98,14 @@ fn set_knob(config: &mut NodeConfig, knob: &str, value: u64) -> Result<(), Strin
     match knob {
         "segment-bytes" => config.wal_segment_bytes = value,
         "writes-in-flight" => config.wal_writes_in_flight_max = count,
+        "forwards-in-flight" => config.forwards_in_flight_max = count,
         "checkpoint-entries" => config.checkpoint_entries = value,
         "checkpoint-growth" => config.checkpoint_growth_percent = value,
         "chunk-bytes" => config.checkpoint_chunk_bytes = count,
         "catchup-entries" => config.catchup_entries = value,
         "batch-bytes" => config.watch_batch_bytes = count,
         _ => {
-            let knobs = "segment-bytes writes-in-flight checkpoint-entries checkpoint-growth chunk-bytes \
+            let knobs = "segment-bytes writes-in-flight forwards-in-flight checkpoint-entries checkpoint-growth chunk-bytes \
                          catchup-entries batch-bytes";
             return Err(format!("no knob is called '{knob}'; there are: {knobs}"));
         }

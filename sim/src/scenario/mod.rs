@@ -183,6 +183,7 @@ pub struct KnobSpec {
     pub catchup_entries: Option<Span>,
     pub append_bytes_max: Option<Span>,
     pub appends_in_flight_max: Option<Span>,
+    pub forwards_in_flight_max: Option<Span>,
     pub watch_batch_bytes: Option<Span>,
     pub watch_progress_interval_ms: Option<Span>,
 }

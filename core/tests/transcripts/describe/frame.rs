@@ -108,14 +108,19 @@ fn forward_text(request: &pb::ForwardRequest) -> String {
     use pb::forward_request::What;
     let base = format!("t={} seq={}.{}", request.term, request.boot, request.sequence);
     match &request.what {
-        Some(What::Propose(data)) => {
-            let entry = InternalRaftRequest::decode(data.clone()).expect("a request");
-            format!("{base} [{}]", show_request(&entry))
+        Some(What::Propose(batch)) => {
+            let proposals: Vec<String> = batch.proposals.iter().map(proposal_text).collect();
+            format!("t={} boot={} {}", request.term, request.boot, proposals.join(" "))
         }
         Some(What::LeaseKeepAlive(lease)) => format!("{base} lease={:x}", lease.id),
         Some(What::LeaseTimeToLive(lease)) => format!("{base} lease={:x}", lease.id),
         Some(What::ReadIndex(_)) | None => base,
     }
+}
+
+fn proposal_text(proposal: &pb::Proposal) -> String {
+    let entry = InternalRaftRequest::decode(proposal.data.clone()).expect("a request");
+    format!("seq={} [{}]", proposal.sequence, show_request(&entry))
 }
 
 fn reply_text(reply: &pb::ForwardReply) -> String {

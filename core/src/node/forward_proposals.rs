@@ -1,0 +1,132 @@
+//! Proposals of a follower's clients, on their way to the leader.
+//!
+//! A busy follower sends them in batches: while as many messages with proposals are unanswered as may be, it gathers
+//! what comes meanwhile. An idle one sends each at once. A proposal is answered by being applied, or refused.
+
+use super::member::{Member, Unproposed};
+use super::proposals::{Place, Verdict};
+use crate::effect::Outputs;
+use crate::proto::detcdpeer as pb;
+use crate::proto::detcdpeer::forward_request::What;
+use crate::proto::detcdpeer::refused::Reason;
+use crate::time::Instant;
+use crate::types::{NodeId, Term};
+
+/// The messages with proposals that are unanswered, to the leader of one term.
+#[derive(Default)]
+pub(super) struct ForwardsInFlight {
+    term: Term,
+    messages: Vec<Message>,
+}
+
+/// A message with proposals.
+struct Message {
+    /// The last of them stands for all.
+    last_sequence: u64,
+    /// From then on the message may be lost, or the answer, and holds up no other.
+    until: Instant,
+}
+
+impl ForwardsInFlight {
+    /// How many there are to the leader of `term`; `is_open` says whether a proposal is still unanswered.
+    fn count(&mut self, term: Term, now: Instant, is_open: impl Fn(u64) -> bool) -> usize {
+        if self.term != term {
+            *self = ForwardsInFlight { term, messages: Vec::new() };
+        }
+        self.messages.retain(|message| now < message.until && is_open(message.last_sequence));
+        self.messages.len()
+    }
+}
+
+impl Member {
+    /// Sends the leader of `term` the proposals that it may be asked for, and again those that it did not answer.
+    pub(super) fn forward_proposals(&mut self, leader: NodeId, term: Term, out: &mut Outputs) {
+        let mut sequences = self.proposals_to_repeat(term);
+        if !self.proposals.none_waiting() {
+            let is_open = |sequence| self.proposals.is_forwarded(sequence);
+            if self.forwards.count(term, self.now, is_open) < self.config.forwards_in_flight_max.max(1) {
+                sequences.append(&mut self.proposals.waiting(term));
+            }
+        }
+        let mut rest = &sequences[..];
+        while !rest.is_empty() {
+            let (batch, behind) = rest.split_at(self.fits_one_forward(rest));
+            self.forward_batch(leader, term, batch, out);
+            rest = behind;
+        }
+    }
+
+    /// Those whose time to be sent again has come.
+    fn proposals_to_repeat(&mut self, term: Term) -> Vec<u64> {
+        let mut due = self.proposals.due(self.now);
+        due.retain(|sequence| {
+            let place = self.proposals.get(*sequence).expect("listed").place;
+            let Place::Forwarded { term: asked, .. } = place else { unreachable!("listed as forwarded") };
+            if asked != term {
+                // Its leader is gone: it may be applied or not, or be refused yet. Asking again is no use.
+                self.proposals.place(*sequence, Place::Forwarded { term: asked, again_at: Instant::NEVER });
+            }
+            asked == term
+        });
+        due
+    }
+
+    /// How many of these proposals go into one message; one does, however large.
+    fn fits_one_forward(&self, sequences: &[u64]) -> usize {
+        let mut bytes = 0;
+        let fits = |sequence: &&u64| {
+            bytes += self.proposals.get(**sequence).expect("listed").data.len() as u64;
+            bytes <= self.config.append_bytes_max
+        };
+        sequences.iter().take_while(fits).count().max(1)
+    }
+
+    fn forward_batch(&mut self, leader: NodeId, term: Term, batch: &[u64], out: &mut Outputs) {
+        let again_at = self.now + self.retry_interval();
+        let mut proposals = Vec::with_capacity(batch.len());
+        for sequence in batch.iter().copied() {
+            let data = self.proposals.get(sequence).expect("listed").data.clone();
+            self.proposals.place(sequence, Place::Forwarded { term, again_at });
+            proposals.push(pb::Proposal { sequence, data });
+        }
+        if batch.len() > 1 {
+            out.mark("forward: proposals left together");
+        }
+        let last_sequence = *batch.last().expect("one is always taken");
+        self.forwards.messages.push(Message { last_sequence, until: again_at });
+        self.ask(leader, term, 0, What::Propose(pb::Proposals { proposals }), out);
+    }
+
+    /// Another member asks this one, as the leader of a term, to propose; `leads` says whether it is.
+    pub(super) fn asked_to_propose(
+        &mut self,
+        peer: NodeId,
+        asked: &pb::ForwardRequest,
+        proposals: &[pb::Proposal],
+        leads: bool,
+        out: &mut Outputs,
+    ) {
+        for pb::Proposal { sequence, data } in proposals {
+            match self.judged.judge(Term(asked.term), peer, asked.boot, *sequence) {
+                Verdict::New => {
+                    let refused =
+                        if leads { self.try_propose(data.clone()).err() } else { Some(Unproposed::NotLeader) };
+                    if let Some(unproposed) = refused {
+                        self.refuse_peer(peer, asked, *sequence, reason(unproposed), out);
+                    }
+                }
+                Verdict::Seen => out.mark("forward: a duplicate was not appended twice"),
+                Verdict::NotMine => {}
+            }
+        }
+    }
+}
+
+/// What the member that asked is told.
+fn reason(unproposed: Unproposed) -> Reason {
+    match unproposed {
+        Unproposed::NoSpace => Reason::NoSpace,
+        Unproposed::Busy => Reason::Busy,
+        Unproposed::NotLeader => Reason::NotLeader,
+    }
+}
