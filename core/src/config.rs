@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::api::quota;
 use crate::types::{ClusterId, NodeId};
 
 /// A founding member of the cluster.
@@ -69,6 +70,9 @@ pub struct NodeConfig {
     /// How many calls may wait in this node at once; further ones get "too many requests".
     pub calls_waiting_max: usize,
 
+    /// How large the store may get, in bytes by the replicated measure, before writes that are asked of this member are
+    /// refused and an alarm is raised; negative for no quota (contract, section 1.5).
+    pub quota_bytes: i64,
     /// An encoded proposal may be this long (contract, section 1).
     pub request_bytes_max: usize,
     /// A transaction may have this many compares or operations in one branch (contract, section 1.1).
@@ -105,6 +109,7 @@ impl NodeConfig {
             uncommitted_bytes_max: 64 << 20,
             apply_lag_max: 5_000,
             calls_waiting_max: 20_000,
+            quota_bytes: quota::DEFAULT_BYTES,
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             watch_batch_bytes: 256 << 10,

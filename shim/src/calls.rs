@@ -7,7 +7,7 @@ use std::time::Duration;
 use detcd_core::api::{self, ReadRequest, Request, Response, Status};
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::{CallId, NodeId, StreamId};
-use detcd_core::{Input, Phase};
+use detcd_core::{Input, Phase, StoreView};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::driver::Published;
@@ -112,6 +112,11 @@ impl Calls {
         self.published.leader()
     }
 
+    /// The store as this member has applied it.
+    pub fn view(&self) -> StoreView {
+        self.published.view()
+    }
+
     /// Waits until nobody has led for `patience`, without a break; or until the node is gone.
     pub async fn leaderless_for(&self, patience: Duration) {
         let mut status = self.published.status();
@@ -150,7 +155,8 @@ fn is_short(request: &ReadRequest) -> bool {
         }),
         ReadRequest::LeaseLeases => false,
         ReadRequest::LeaseTimeToLive { request, .. } => !request.keys,
-        ReadRequest::MemberList => true,
+        ReadRequest::MemberList | ReadRequest::Alarm(_) | ReadRequest::Hash => true,
+        ReadRequest::HashKv(_) => false,
     }
 }
 

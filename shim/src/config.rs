@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use detcd_core::api::quota;
 use detcd_core::types::ClusterId;
 use detcd_core::{Member, NodeConfig};
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub snapshot_count: u64,
     /// Entries kept behind a checkpoint.
     pub catchup_entries: u64,
+    /// Bytes that the store may take; negative for no quota.
+    pub quota_bytes: i64,
     /// Operations in a transaction.
     pub txn_ops_max: usize,
     /// Bytes in a request.
@@ -96,6 +99,7 @@ impl Config {
             election_timeout,
             snapshot_count: number(given, "snapshot-count", 1, u64::MAX)?,
             catchup_entries: number(given, "snapshot-catchup-entries", 0, u64::MAX)?,
+            quota_bytes: quota(given)?,
             txn_ops_max: usize_of(number(given, "max-txn-ops", 1, u64::from(u32::MAX))?),
             request_bytes_max: usize_of(request_bytes_max),
             log_level: match text(given, "log-level") {
@@ -147,6 +151,7 @@ impl Config {
             election_timeout: self.election_timeout,
             checkpoint_entries: self.snapshot_count,
             catchup_entries: self.catchup_entries,
+            quota_bytes: self.quota_bytes,
             request_bytes_max: self.request_bytes_max,
             txn_ops_max: self.txn_ops_max,
             ..NodeConfig::with_etcd_defaults(cluster_id, own.id, members.clone(), seed)
@@ -170,6 +175,17 @@ fn number(given: &Given, name: &'static str, min: u64, max: u64) -> Result<u64, 
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ if max == u64::MAX => Err(wrong(name, format!("takes a whole number from {min} on, not {value:?}"))),
         _ => Err(wrong(name, format!("takes a whole number from {min} to {max}, not {value:?}"))),
+    }
+}
+
+/// 0 stands for etcd's default (contract, section 4).
+fn quota(given: &Given) -> Result<i64, ConfigError> {
+    const FLAG: &str = "quota-backend-bytes";
+    let value = text(given, FLAG);
+    match value.parse() {
+        Ok(0) => Ok(quota::DEFAULT_BYTES),
+        Ok(bytes) => Ok(bytes),
+        Err(_) => Err(wrong(FLAG, format!("takes a whole number of bytes, not {value:?}"))),
     }
 }
 

@@ -37,6 +37,7 @@ flags! {
     "election-timeout", "1000", "milliseconds without a leader before an election, at least 5 heartbeat intervals";
     "snapshot-count", "10000", "entries applied between two checkpoints";
     "snapshot-catchup-entries", "5000", "entries kept behind a checkpoint for members that lag";
+    "quota-backend-bytes", "0", "bytes that the store may take, by the measure of dbSize; 0 means 2 GiB, less than 0 no quota";
     "max-txn-ops", "128", "operations in one transaction";
     "max-request-bytes", "1572864", "bytes in one request, at most 32 MiB";
     "log-level", "info", "debug, info, warn or error";

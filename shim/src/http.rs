@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use detcd_core::api::Request;
-use detcd_core::proto::etcdserverpb::RangeRequest;
+use detcd_core::proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest};
 use detcd_core::types::NodeId;
 use serde_json::json;
 
@@ -32,8 +32,11 @@ async fn health(State(calls): State<Arc<Calls>>, RawQuery(query): RawQuery, meth
     if method != Method::GET {
         return method_not_allowed();
     }
-    let serializable = query.is_some_and(|query| query.split('&').any(|part| part == "serializable=true"));
-    match check(&calls, serializable).await {
+    let query = query.unwrap_or_default();
+    let parts = || query.split('&').filter_map(|part| part.split_once('='));
+    let serializable = parts().any(|part| part == ("serializable", "true"));
+    let excluded: Vec<&str> = parts().filter(|(name, _)| *name == "exclude").map(|(_, alarm)| alarm).collect();
+    match check(&calls, serializable, &excluded).await {
         Ok(()) => (StatusCode::OK, json!({"health": "true", "reason": ""}).to_string()).into_response(),
         Err(reason) => {
             tracing::warn!(%reason, "/health error");
@@ -43,8 +46,14 @@ async fn health(State(calls): State<Arc<Calls>>, RawQuery(query): RawQuery, meth
     }
 }
 
-/// Reads, through a quorum unless `serializable`; the reason if that is not possible.
-async fn check(calls: &Calls, serializable: bool) -> Result<(), String> {
+/// Looks for alarms that are not excluded, and reads, through a quorum unless `serializable`; the reason if something
+/// is wrong.
+async fn check(calls: &Calls, serializable: bool, excluded: &[&str]) -> Result<(), String> {
+    let name = |alarm: &AlarmMember| AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
+    let alarms = calls.view().alarms();
+    if let Some(alarm) = alarms.iter().map(name).find(|alarm| !excluded.contains(alarm)) {
+        return Err(format!("ALARM {alarm}"));
+    }
     if !serializable && calls.leader() == NodeId(0) {
         return Err("RAFT NO LEADER".into());
     }

@@ -253,6 +253,56 @@ async fn leases_live_by_keepalives_and_take_their_keys_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reached_quota_raises_an_alarm_that_every_service_shows() {
+    let plan = Plan { more: "--quota-backend-bytes 5000".into(), ..Plan::new(1) };
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let mut kv = KvClient::new(channel.clone());
+    let mut maintenance = MaintenanceClient::new(channel.clone());
+    kv.put(put("k", vec![b'v'; 1000])).await.expect("room for one");
+    let error = kv.put(put("l", vec![b'v'; 4000])).await.expect_err("no room for that");
+    let expected = (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
+    assert_eq!((error.code(), error.message()), expected);
+    let list = async || maintenance.clone().alarm(pb::AlarmRequest::default()).await.expect("a list").into_inner();
+    while list().await.alarms.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let alarm = list().await.alarms[0];
+    assert_eq!(alarm.alarm(), pb::AlarmType::Nospace);
+    let error = kv.put(put("l", "v")).await.expect_err("nothing more is taken");
+    assert_eq!((error.code(), error.message()), expected);
+    let status = maintenance.status(pb::StatusRequest {}).await.expect("a status").into_inner();
+    assert_eq!(status.errors, [format!("memberID:{} alarm:NOSPACE ", alarm.member_id)]);
+    assert_eq!(status.db_size_quota, 5000);
+    let (code, body) = http(plan.client_ports[0], "GET", "/health").await;
+    assert_eq!((code, body.trim_end()), (503, r#"{"health":"false","reason":"ALARM NOSPACE"}"#));
+    assert_eq!(http(plan.client_ports[0], "GET", "/health?exclude=CORRUPT").await.0, 503);
+    assert_eq!(http(plan.client_ports[0], "GET", "/health?exclude=CORRUPT&exclude=NOSPACE").await.0, 200);
+
+    let off = pb::AlarmRequest {
+        action: pb::alarm_request::AlarmAction::Deactivate.into(),
+        member_id: alarm.member_id,
+        alarm: alarm.alarm,
+    };
+    assert_eq!(maintenance.alarm(off).await.expect("put off").into_inner().alarms, [alarm]);
+    kv.put(put("l", "v")).await.expect("there is room for that");
+    assert_eq!(http(plan.client_ports[0], "GET", "/health").await.0, 200);
+
+    assert_eq!(maintenance.defragment(pb::DefragmentRequest {}).await.expect("done").into_inner().header, None);
+    let revision = kv.range(get("k")).await.expect("a read").into_inner().header.expect("a header").revision;
+    let hash = maintenance.hash_kv(pb::HashKvRequest { revision: 0 }).await.expect("a hash").into_inner();
+    assert_eq!((hash.hash_revision, hash.compact_revision), (revision, -1));
+    let again = maintenance.hash_kv(pb::HashKvRequest { revision }).await.expect("a hash").into_inner();
+    assert_eq!(again, hash);
+    let error = maintenance.hash_kv(pb::HashKvRequest { revision: revision + 1 }).await.expect_err("not yet");
+    assert_eq!(error.message(), "etcdserver: mvcc: required revision is a future revision");
+    let whole = maintenance.hash(pb::HashRequest {}).await.expect("a hash").into_inner();
+    assert_eq!(whole.header.expect("a header").revision, revision);
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_without_a_quorum_says_so_in_every_way() {
     let plan = Plan::new(3);
     let member = plan.start(0).await;

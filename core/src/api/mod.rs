@@ -1,5 +1,6 @@
 //! The client contract as values: requests, responses, etcd's errors, and the pure functions that any thread may run.
 
+pub mod quota;
 pub mod read;
 mod status;
 pub mod validate;
@@ -24,6 +25,10 @@ pub enum Request {
     LeaseLeases(pb::LeaseLeasesRequest),
     MemberList(pb::MemberListRequest),
     Status(pb::StatusRequest),
+    Alarm(pb::AlarmRequest),
+    Defragment(pb::DefragmentRequest),
+    Hash(pb::HashRequest),
+    HashKv(pb::HashKvRequest),
 }
 
 /// The answer to a request of the same name.
@@ -42,6 +47,10 @@ pub enum Response {
     LeaseLeases(pb::LeaseLeasesResponse),
     MemberList(pb::MemberListResponse),
     Status(pb::StatusResponse),
+    Alarm(pb::AlarmResponse),
+    Defragment(pb::DefragmentResponse),
+    Hash(pb::HashResponse),
+    HashKv(pb::HashKvResponse),
 }
 
 /// A request that is answered from a view.
@@ -62,6 +71,12 @@ pub enum ReadRequest {
     },
     /// The members.
     MemberList,
+    /// The alarms that are on, of one kind or of all.
+    Alarm(pb::AlarmRequest),
+    /// A hash of the whole state.
+    Hash,
+    /// A hash of the keys at a revision.
+    HashKv(pb::HashKvRequest),
 }
 
 /// The version that status calls and `/version` report: that of the etcd whose contract is kept (contract, section 0).
@@ -86,6 +101,10 @@ impl Response {
             Response::LeaseLeases(response) => &mut response.header,
             Response::MemberList(response) => &mut response.header,
             Response::Status(response) => &mut response.header,
+            Response::Alarm(response) => &mut response.header,
+            Response::Defragment(response) => &mut response.header,
+            Response::Hash(response) => &mut response.header,
+            Response::HashKv(response) => &mut response.header,
         }
     }
 }

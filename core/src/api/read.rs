@@ -3,6 +3,7 @@
 use super::{ReadRequest, Response, Status};
 use crate::proto::etcdserverpb as pb;
 use crate::state_machine::StoreView;
+use crate::state_machine::hash::{hash, hash_kv};
 use crate::state_machine::range::range;
 use crate::state_machine::txn::read_txn;
 use crate::types::LeaseId;
@@ -29,6 +30,17 @@ pub fn execute(view: &StoreView, request: &ReadRequest, header: pb::ResponseHead
         }
         ReadRequest::LeaseTimeToLive { request, remaining_ttl_s } => {
             Ok(Response::LeaseTimeToLive(time_to_live(view, request, *remaining_ttl_s, with_revision)))
+        }
+        ReadRequest::Alarm(request) => {
+            let alarms = view.store.alarms.list(request.alarm);
+            Ok(Response::Alarm(pb::AlarmResponse { header: with_revision, alarms }))
+        }
+        ReadRequest::Hash => Ok(Response::Hash(pb::HashResponse { header: with_revision, hash: hash(&view.store) })),
+        ReadRequest::HashKv(request) => {
+            let (hash, hash_revision) = hash_kv(&view.store.mvcc, request.revision)?;
+            let compact_revision = view.store.mvcc.compacted();
+            let header = with_revision;
+            Ok(Response::HashKv(pb::HashKvResponse { header, hash, compact_revision, hash_revision }))
         }
         ReadRequest::MemberList => {
             let header = Some(pb::ResponseHeader { revision: 0, ..header });

@@ -93,6 +93,8 @@ statuses! {
     TooManyRequests => Unknown, "etcdserver: too many requests";
     /// No room for the log.
     NoSpace => ResourceExhausted, "etcdserver: mvcc: database space exceeded";
+    /// A member found its data to differ from the others'.
+    Corrupt => DataLoss, "etcdserver: corrupt cluster";
     /// Nobody leads.
     NoLeader => Unavailable, "etcdserver: no leader";
     /// The leader was lost while a read waited for it.

@@ -51,7 +51,11 @@ pub fn validate(request: &Request, limits: &Limits) -> Result<(), Status> {
         | Request::LeaseTimeToLive(_)
         | Request::LeaseLeases(_)
         | Request::MemberList(_)
-        | Request::Status(_) => Ok(()),
+        | Request::Status(_)
+        | Request::Alarm(_)
+        | Request::Defragment(_)
+        | Request::Hash(_)
+        | Request::HashKv(_) => Ok(()),
     }
 }
 
@@ -134,7 +138,8 @@ pub struct Proposal {
     pub lease_ttl_min_s: i64,
 }
 
-/// The entry's content for a write; `None` for what is no write. A transaction that [`is_read_only`] is not asked for.
+/// The entry's content for a write; `None` for what is no write. A transaction that [`is_read_only`], or a request to
+/// list alarms, is not asked for.
 pub fn propose(request: Request, proposal: Proposal) -> Option<pb::InternalRaftRequest> {
     let header = pb::RequestHeader { id: proposal.id, ..pb::RequestHeader::default() };
     let mut entry = pb::InternalRaftRequest { header: Some(header), ..pb::InternalRaftRequest::default() };
@@ -145,12 +150,16 @@ pub fn propose(request: Request, proposal: Proposal) -> Option<pb::InternalRaftR
         Request::Compact(compaction) => entry.compaction = Some(compaction),
         Request::LeaseGrant(grant) => entry.lease_grant = Some(normalise_grant(grant, proposal)),
         Request::LeaseRevoke(revoke) => entry.lease_revoke = Some(revoke),
+        Request::Alarm(alarm) => entry.alarm = Some(alarm),
         Request::Range(_)
         | Request::LeaseKeepAlive(_)
         | Request::LeaseTimeToLive(_)
         | Request::LeaseLeases(_)
         | Request::MemberList(_)
-        | Request::Status(_) => return None,
+        | Request::Status(_)
+        | Request::Defragment(_)
+        | Request::Hash(_)
+        | Request::HashKv(_) => return None,
     }
     Some(entry)
 }

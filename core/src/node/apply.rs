@@ -9,6 +9,7 @@ use crate::lease_clock::{Remaining, Renewal};
 use crate::log::Entry;
 use crate::proto::detcdpeer as pb;
 use crate::proto::etcdserverpb as etcd;
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::seed;
 use crate::state_machine::{Asker, Command, LeaseChange};
 use crate::time::Instant;
@@ -50,12 +51,23 @@ impl Member {
                 let status = self.status_response();
                 self.reply(call, Ok(Response::Status(status)), out);
             }
+            Request::Alarm(alarm) if alarm.action == i32::from(AlarmAction::Get) => {
+                self.read(call, ReadRequest::Alarm(alarm));
+            }
+            // There is nothing to defragment: the store keeps no free pages.
+            Request::Defragment(_) => {
+                let response = etcd::DefragmentResponse { header: None };
+                self.reply(call, Ok(Response::Defragment(response)), out);
+            }
+            Request::Hash(_) => self.read_now(call, ReadRequest::Hash, out),
+            Request::HashKv(hash) => self.read_now(call, ReadRequest::HashKv(hash), out),
             write @ (Request::Put(_)
             | Request::DeleteRange(_)
             | Request::Txn(_)
             | Request::Compact(_)
             | Request::LeaseGrant(_)
-            | Request::LeaseRevoke(_)) => self.propose(call, write, out),
+            | Request::LeaseRevoke(_)
+            | Request::Alarm(_)) => self.propose(call, write, out),
         }
     }
 
@@ -79,6 +91,9 @@ impl Member {
             lease_ttl_min_s: self.config.lease_ttl_min_s(),
         };
         let entry = validate::propose(request, proposal).expect("only writes are proposed");
+        if let Err(status) = self.check_quota(&entry, out) {
+            return self.reply(call, Err(status), out);
+        }
         self.propose_entry(Some(call), sequence, entry, out);
     }
 
@@ -318,6 +333,7 @@ impl Member {
         if status.leader == NodeId(0) {
             errors.push(Status::NoLeader.message().to_string());
         }
+        errors.extend(self.state.as_view().alarms().iter().map(alarm_text));
         let (logical_bytes, live_bytes) = self.state.as_view().logical_bytes();
         let learners = &self.consensus.applied().conf_state.learners;
         etcd::StatusResponse {
@@ -332,7 +348,13 @@ impl Member {
             db_size_in_use: live_bytes,
             is_learner: learners.contains(&self.config.node_id),
             storage_version: crate::api::STORAGE_VERSION.to_string(),
-            db_size_quota: 0,
+            db_size_quota: self.config.quota_bytes,
         }
     }
+}
+
+/// An alarm as a status tells of it: Go's text of the message, with the blank at its end.
+fn alarm_text(alarm: &etcd::AlarmMember) -> String {
+    let name = etcd::AlarmType::try_from(alarm.alarm).map_or(alarm.alarm.to_string(), |kind| kind.as_str_name().into());
+    format!("memberID:{} alarm:{name} ", alarm.member_id)
 }

@@ -9,6 +9,7 @@ use super::checkpoint::Checkpoints;
 use super::forward::ForwardedLeaseOps;
 use super::forward_proposals::ForwardsInFlight;
 use super::proposals::{Judged, Place, Proposals};
+use super::quota::QuotaAlarm;
 use super::reads::Reads;
 use super::snapshot_receive::Receiving;
 use super::snapshot_send::Sending;
@@ -89,6 +90,7 @@ pub(super) struct Member {
     pub(super) leases: LeaseClock,
     pub(super) watches: WatchHub,
     pub(super) attributes: Attributes,
+    pub(super) quota_alarm: QuotaAlarm,
 
     pub(super) checkpoints: Checkpoints,
     pub(super) sending: Sending,
@@ -135,6 +137,7 @@ impl Member {
             watches: WatchHub::new(config.watch_batch_bytes, config.watch_progress_interval)
                 .with_fragment_bytes(config.request_bytes_max + (512 << 10)),
             attributes: Attributes::default(),
+            quota_alarm: QuotaAlarm::default(),
             checkpoints,
             sending: Sending::default(),
             receiving: Receiving::default(),

@@ -10,6 +10,7 @@ mod forward_proposals;
 mod member;
 mod opening;
 mod proposals;
+mod quota;
 mod reads;
 mod room;
 mod snapshot_receive;

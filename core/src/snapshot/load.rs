@@ -7,6 +7,7 @@ use super::{CHUNK_HEAD_BYTES, CHUNK_TAIL_BYTES, ChunkKind, MAGIC, PAYLOAD_BYTES_
 use crate::digest::Digest;
 use crate::log::{ConfState, SnapshotMeta};
 use crate::proto::etcdserverpb as pb;
+use crate::state_machine::alarm::Alarms;
 use crate::state_machine::lease::{LEASE_TTL_MAX_S, Leases};
 use crate::state_machine::members::Members;
 use crate::state_machine::mvcc::{Mvcc, ReadAt};
@@ -299,10 +300,11 @@ fn decode_header(payload: &[u8]) -> Option<(SnapshotHeader, Store)> {
     let conf_state = ConfState { voters, learners, voters_outgoing, learners_next, auto_leave };
     let mvcc = decode_scalars(&mut decoder)?;
     let members = decode_members(&mut decoder)?;
+    let alarms = decode_alarms(&mut decoder)?;
     if !decoder.is_empty() {
         return None;
     }
-    let store = Store { cluster_id, applied: index, mvcc, leases: Leases::default(), members };
+    let store = Store { cluster_id, applied: index, mvcc, leases: Leases::default(), alarms, members };
     Some((SnapshotHeader { cluster_id, meta: SnapshotMeta { index, term, conf_state } }, store))
 }
 
@@ -331,6 +333,20 @@ fn decode_members(decoder: &mut Decoder<'_>) -> Option<Members> {
         members.set_removed(NodeId(id));
     }
     Some(members)
+}
+
+fn decode_alarms(decoder: &mut Decoder<'_>) -> Option<Alarms> {
+    let mut alarms = Alarms::default();
+    let mut last = None;
+    for _ in 0..decoder.u32()? {
+        let alarm = (i32::try_from(decoder.i64()?).ok()?, NodeId(decoder.u64()?));
+        if last.is_some_and(|last| last >= alarm) {
+            return None;
+        }
+        last = Some(alarm);
+        alarms.activate(alarm);
+    }
+    Some(alarms)
 }
 
 fn decode_record<'a>(decoder: &mut Decoder<'a>) -> Option<Contents<'a>> {
@@ -363,6 +379,11 @@ mod tests {
         };
         let revoke =
             pb::InternalRaftRequest { lease_revoke: Some(pb::LeaseRevokeRequest { id: 3 }), ..Default::default() };
+        let alarm = |member_id, kind: pb::AlarmType| {
+            let action = pb::alarm_request::AlarmAction::Activate.into();
+            let alarm = pb::AlarmRequest { action, member_id, alarm: kind.into() };
+            pb::InternalRaftRequest { alarm: Some(alarm), ..Default::default() }
+        };
         let requests = [
             grant(1),
             grant(2),
@@ -376,6 +397,8 @@ mod tests {
             put("rescued", 3),
             put("rescued", 2),
             revoke,
+            alarm(9, pb::AlarmType::Nospace),
+            alarm(2, pb::AlarmType::Corrupt),
         ];
         for (at, request) in requests.into_iter().enumerate() {
             state.apply(LogIndex(at as u64 + 1), &Command::Request(request)).result.expect("all of this is allowed");

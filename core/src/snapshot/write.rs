@@ -112,6 +112,12 @@ impl SnapshotWriter {
         }
         let removed: Vec<u64> = store.members.removed().map(|NodeId(id)| id).collect();
         chunk.ids(removed.into_iter());
+        let alarms: Vec<_> = store.alarms.iter().collect();
+        chunk.u32(u32::try_from(alarms.len()).expect("fewer alarms than 2^32"));
+        for (kind, NodeId(id)) in alarms {
+            chunk.i64(i64::from(kind));
+            chunk.u64(id);
+        }
         self.next = Next::Leases(None);
     }
 

@@ -94,7 +94,7 @@ impl Command {
         }
     }
 
-    /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about the members.
+    /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about members or alarms.
     pub fn adds_no_data(&self) -> bool {
         match self {
             Command::Empty | Command::ConfChange(_) => true,
@@ -102,6 +102,9 @@ impl Command {
                 request.delete_range.is_some()
                     || request.compaction.is_some()
                     || request.lease_revoke.is_some()
+                    || request.alarm.is_some()
+                    || request.sweep.is_some()
+                    || request.quota_reached.is_some()
                     || request.txn.as_ref().is_some_and(|txn| !puts(txn))
             }
         }

@@ -2,7 +2,9 @@
 //!
 //! Knows revision, key, lease, member; does not know term, leader, peer, disk or time.
 
+pub(crate) mod alarm;
 mod command;
+pub(crate) mod hash;
 mod history;
 mod index_key;
 pub(crate) mod key_range;

@@ -1,5 +1,6 @@
 //! Everything that is replicated, and the writes on it.
 
+use super::alarm::Alarms;
 use super::command::{Command, MemberChange};
 use super::key_range::KeyRange;
 use super::lease::Leases;
@@ -24,6 +25,7 @@ pub(crate) struct Store {
     pub(crate) applied: LogIndex,
     pub(crate) mvcc: Mvcc,
     pub(crate) leases: Leases,
+    pub(crate) alarms: Alarms,
     pub(crate) members: Members,
 }
 
@@ -49,6 +51,7 @@ impl Store {
         asker: Asker,
         changes: &mut Vec<LeaseChange>,
     ) -> Result<Response, Status> {
+        self.alarms.admit(request)?;
         if let Some(put) = &request.put {
             txn::check_put(self, put)?;
             let response = self.put(put, asker);
@@ -67,7 +70,13 @@ impl Store {
             self.grant(grant, changes)
         } else if let Some(revoke) = &request.lease_revoke {
             self.revoke(revoke, changes)
+        } else if let Some(alarm) = &request.alarm {
+            let alarms = self.alarms.request(alarm);
+            Ok(Response::Alarm(pb::AlarmResponse { header: header(self.mvcc.revision()), alarms }))
         } else {
+            if let Some(reached) = &request.quota_reached {
+                self.quota_reached(reached);
+            }
             if let Some(publish) = &request.cluster_member_attr_set
                 && let Some(attributes) = &publish.member_attributes
             {
@@ -124,6 +133,14 @@ impl Store {
         Ok(Response::LeaseRevoke(pb::LeaseRevokeResponse { header: header(self.mvcc.revision()) }))
     }
 
+    /// A member with a quota saw the store so large; it may have shrunk since.
+    fn quota_reached(&mut self, reached: &pb::QuotaReached) {
+        let (logical_bytes, _) = self.mvcc.logical_bytes();
+        if logical_bytes.saturating_add(reached.cost_bytes) >= reached.quota_bytes {
+            self.alarms.activate((pb::AlarmType::Nospace.into(), NodeId(reached.member_id)));
+        }
+    }
+
     fn change_member(&mut self, change: &MemberChange) -> Result<Response, Status> {
         self.members.apply(change)?;
         Ok(self.member_list())
@@ -137,13 +154,14 @@ impl Store {
 
     /// The digest of everything in here: equal on all members at the same applied index.
     pub(crate) fn digest(&self) -> Digest {
-        let contents = self.mvcc.digest().with(self.leases.digest()).with(self.members.digest());
-        contents.with(self.scalars_digest())
+        let contents = self.mvcc.digest().with(self.leases.digest()).with(self.alarms.digest());
+        contents.with(self.members.digest()).with(self.scalars_digest())
     }
 
     /// The same, computed from the contents.
     pub(crate) fn recompute_digest(&self) -> Digest {
         let contents = self.mvcc.recompute_digest().with(self.leases.recompute_digest());
+        let contents = contents.with(self.alarms.recompute_digest());
         contents.with(self.members.recompute_digest()).with(self.scalars_digest())
     }
 

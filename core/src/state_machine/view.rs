@@ -10,7 +10,7 @@ use super::record::Contents;
 use super::store::Store;
 use crate::digest::Digest;
 use crate::proto::{etcdserverpb as pb, mvccpb};
-use crate::types::{ClusterId, LeaseId, LogIndex, Revision};
+use crate::types::{ClusterId, LeaseId, LogIndex, NodeId, Revision};
 
 /// The store at one applied index: immutable, O(1) to clone, readable from any thread.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +93,16 @@ impl StoreView {
     /// How long a lease lives without being renewed, in seconds, if it exists.
     pub fn lease_ttl_s(&self, id: LeaseId) -> Option<i64> {
         self.store.leases.get(id).map(|lease| lease.ttl_s)
+    }
+
+    /// The alarms that are on, by kind and member.
+    pub fn alarms(&self) -> Vec<pb::AlarmMember> {
+        self.store.alarms.list(pb::AlarmType::None.into())
+    }
+
+    /// Whether a member has its alarm NOSPACE on.
+    pub(crate) fn has_space_alarm(&self, node: NodeId) -> bool {
+        self.store.alarms.is_on((pb::AlarmType::Nospace.into(), node))
     }
 
     /// All members, by id.

@@ -118,7 +118,7 @@ macro_rules! numbers {
 
             fn from_json(value: &Value) -> Result<$type, Wrong> {
                 let number = match value {
-                    Value::Number(number) => number.$as(),
+                    Value::Number(number) => number.$as().and_then(|number| number.try_into().ok()),
                     Value::String(digits) => digits.parse().ok(),
                     _ => None,
                 };
@@ -131,6 +131,7 @@ macro_rules! numbers {
 numbers! {
     i64, as_i64, "a whole number of 64 bits";
     u64, as_u64, "a whole number of 64 bits that is not negative";
+    u32, as_u64, "a whole number of 32 bits that is not negative";
 }
 
 impl Json for bool {

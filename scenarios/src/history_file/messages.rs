@@ -46,6 +46,17 @@ message! {
         raft_applied_index = "raftAppliedIndex", errors, db_size_in_use = "dbSizeInUse", is_learner = "isLearner",
         storage_version = "storageVersion", db_size_quota = "dbSizeQuota",
     }
+    pb::AlarmRequest {
+        action as pb::alarm_request::AlarmAction, member_id = "memberID", alarm as pb::AlarmType,
+    }
+    pb::AlarmMember { member_id = "memberID", alarm as pb::AlarmType }
+    pb::AlarmResponse { header, alarms }
+    pb::DefragmentRequest {}
+    pb::DefragmentResponse { header }
+    pb::HashRequest {}
+    pb::HashResponse { header, hash }
+    pb::HashKvRequest { revision }
+    pb::HashKvResponse { header, hash, compact_revision, hash_revision }
     pb::WatchCreateRequest {
         key, range_end, start_revision, progress_notify, filters: [pb::watch_create_request::FilterType], prev_kv,
         watch_id, fragment,
@@ -229,4 +240,8 @@ calls! {
     LeaseLeases = "lease_leases",
     MemberList = "member_list",
     Status = "status",
+    Alarm = "alarm",
+    Defragment = "defragment",
+    Hash = "hash",
+    HashKv = "hash_kv",
 }

@@ -156,13 +156,17 @@ pub(super) fn is_read(request: &Request) -> bool {
         | Request::LeaseLeases(_)
         | Request::LeaseKeepAlive(_)
         | Request::MemberList(_)
-        | Request::Status(_) => true,
+        | Request::Status(_)
+        | Request::Hash(_)
+        | Request::HashKv(_) => true,
         Request::Put(_)
         | Request::DeleteRange(_)
         | Request::Txn(_)
         | Request::Compact(_)
         | Request::LeaseGrant(_)
-        | Request::LeaseRevoke(_) => false,
+        | Request::LeaseRevoke(_)
+        | Request::Alarm(_)
+        | Request::Defragment(_) => false,
     }
 }
 

@@ -114,6 +114,10 @@ impl<'a> Record<'a> {
             Request::LeaseLeases(m) => self.message(m),
             Request::MemberList(m) => self.message(m),
             Request::Status(m) => self.message(m),
+            Request::Alarm(m) => self.message(m),
+            Request::Defragment(m) => self.message(m),
+            Request::Hash(m) => self.message(m),
+            Request::HashKv(m) => self.message(m),
         }
     }
 
@@ -132,6 +136,10 @@ impl<'a> Record<'a> {
             Ok(Response::LeaseLeases(m)) => self.message(m),
             Ok(Response::MemberList(m)) => self.message(m),
             Ok(Response::Status(m)) => self.message(m),
+            Ok(Response::Alarm(m)) => self.message(m),
+            Ok(Response::Defragment(m)) => self.message(m),
+            Ok(Response::Hash(m)) => self.message(m),
+            Ok(Response::HashKv(m)) => self.message(m),
             Err(status) => self.bytes(status.message().as_bytes()),
         }
     }

@@ -1,5 +1,6 @@
 //! The contract, a sentence at a time.
 
+mod alarms;
 mod commands;
 mod compaction;
 mod kv;

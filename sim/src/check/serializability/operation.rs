@@ -80,6 +80,10 @@ impl Operation {
             Request::LeaseLeases(_) => "list leases".into(),
             Request::MemberList(_) => "list members".into(),
             Request::Status(_) => "status".into(),
+            Request::Alarm(alarm) => format!("alarm {} of {:x}", alarm.action().as_str_name(), alarm.member_id),
+            Request::Defragment(_) => "defragment".into(),
+            Request::Hash(_) => "hash".into(),
+            Request::HashKv(hash) => format!("hash of keys at {}", hash.revision),
         }
     }
 }
@@ -107,7 +111,7 @@ fn is_serializable(txn: &pb::TxnRequest) -> bool {
 }
 
 /// Whether its header has to be new enough for real time. A keepalive's header is that of the member that was asked,
-/// taken before the renewal (contract, section 1.3); lists of leases are local; status is local.
+/// taken before the renewal (contract, section 1.3); lists of leases, status and hashes are local.
 pub(super) fn is_linearizable(request: &Request) -> bool {
     match request {
         Request::Range(range) => !range.serializable,
@@ -116,12 +120,16 @@ pub(super) fn is_linearizable(request: &Request) -> bool {
         | Request::DeleteRange(_)
         | Request::Compact(_)
         | Request::LeaseGrant(_)
-        | Request::LeaseRevoke(_) => true,
+        | Request::LeaseRevoke(_)
+        | Request::Alarm(_) => true,
         Request::LeaseKeepAlive(_)
         | Request::LeaseTimeToLive(_)
         | Request::LeaseLeases(_)
         | Request::MemberList(_)
-        | Request::Status(_) => false,
+        | Request::Status(_)
+        | Request::Defragment(_)
+        | Request::Hash(_)
+        | Request::HashKv(_) => false,
     }
 }
 
@@ -144,6 +152,9 @@ pub(in crate::check) fn header(response: &Response) -> Option<Option<&pb::Respon
         Response::LeaseTimeToLive(response) => Some(response.header.as_ref()),
         Response::LeaseLeases(response) => Some(response.header.as_ref()),
         Response::Status(response) => Some(response.header.as_ref()),
-        Response::MemberList(_) => None,
+        Response::Alarm(response) => Some(response.header.as_ref()),
+        Response::Hash(response) => Some(response.header.as_ref()),
+        Response::HashKv(response) => Some(response.header.as_ref()),
+        Response::MemberList(_) | Response::Defragment(_) => None,
     }
 }
