@@ -43,7 +43,7 @@ fn variables_that_name_no_flag_are_told() {
 
 #[test]
 fn flags_that_would_do_nothing_do_not_exist() {
-    for line in ["--cert-file x", "--quota-backend-bytes=1", "-wat", "--name m1 --nope"] {
+    for line in ["--cert-file x", "--quota-backend-kib=1", "-wat", "--name m1 --nope"] {
         assert_eq!(error(line).exit_status(), 2, "{line}");
         assert!(matches!(error(line), FlagsError::Unknown(_)), "{line}");
     }
