@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::quota;
-use crate::types::{ClusterId, NodeId};
+use crate::types::{ClusterId, NodeId, Revision};
 
 /// A founding member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,18 @@ pub struct Member {
     pub name: String,
     /// Where its peers reach it.
     pub peer_urls: Vec<String>,
+}
+
+/// When a cluster compacts without being asked (contract, section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// Never.
+    Off,
+    /// What is older than this goes: for the first time after that long, then every hour, or as often if that is
+    /// shorter.
+    Periodic(Duration),
+    /// All but so many of the newest revisions go, every five minutes.
+    Revisions(Revision),
 }
 
 /// The configuration of one node. Every limit is here, so that a simulation can draw each of them.
@@ -73,6 +85,12 @@ pub struct NodeConfig {
     /// How large the store may get, in bytes by the replicated measure, before writes that are asked of this member are
     /// refused and an alarm is raised; negative for no quota (contract, section 1.5).
     pub quota_bytes: i64,
+    /// When to compact without being asked.
+    pub auto_compaction: AutoCompaction,
+    /// How many records the leader proposes to sweep at once after a compaction; 10,000 at most.
+    pub sweep_records: u32,
+    /// How long it waits at least between two such slices.
+    pub sweep_interval: Duration,
     /// An encoded proposal may be this long (contract, section 1).
     pub request_bytes_max: usize,
     /// A transaction may have this many compares or operations in one branch (contract, section 1.1).
@@ -110,6 +128,9 @@ impl NodeConfig {
             apply_lag_max: 5_000,
             calls_waiting_max: 20_000,
             quota_bytes: quota::DEFAULT_BYTES,
+            auto_compaction: AutoCompaction::Off,
+            sweep_records: 1_000,
+            sweep_interval: Duration::from_millis(10),
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             watch_batch_bytes: 256 << 10,

@@ -1,6 +1,8 @@
 //! Members through their door: what no client may notice, and what an operator is told.
 
 mod cluster;
+#[path = "members/compaction.rs"]
+mod compaction;
 #[path = "members/quota.rs"]
 mod quota;
 

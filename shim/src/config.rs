@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use detcd_core::api::quota;
+use detcd_core::config::AutoCompaction;
 use detcd_core::types::ClusterId;
 use detcd_core::{Member, NodeConfig};
 
+use crate::durations;
 use crate::flags::{FLAGS, Given};
 use crate::ids;
 use crate::peers::FRAME_BYTES_MAX;
@@ -19,6 +21,10 @@ const HEARTBEATS_PER_ELECTION_MIN: u64 = 5;
 /// No request may be longer: it travels to the other members in one frame, with what the log and Raft add to it.
 const REQUEST_BYTES_MAX: u64 = 32 << 20;
 const _: () = assert!(REQUEST_BYTES_MAX as usize <= FRAME_BYTES_MAX / 2, "a request and what is added fit in a frame");
+/// The most records that one slice of a compaction may look at.
+const SWEEP_RECORDS_MAX: u64 = 10_000;
+/// Automatic compaction takes ten samples in its period; more often is no use.
+const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// What etcd adds to the request limit for gRPC's own bytes (contract, section 1).
 const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 
@@ -51,6 +57,14 @@ pub struct Config {
     pub catchup_entries: u64,
     /// Bytes that the store may take; negative for no quota.
     pub quota_bytes: i64,
+    /// When to compact without being asked.
+    pub auto_compaction: AutoCompaction,
+    /// Records in one slice of a compaction.
+    pub sweep_records: u32,
+    /// Between two slices.
+    pub sweep_interval: Duration,
+    /// Between two notifications of the progress.
+    pub watch_progress_interval: Duration,
     /// Operations in a transaction.
     pub txn_ops_max: usize,
     /// Bytes in a request.
@@ -100,6 +114,10 @@ impl Config {
             snapshot_count: number(given, "snapshot-count", 1, u64::MAX)?,
             catchup_entries: number(given, "snapshot-catchup-entries", 0, u64::MAX)?,
             quota_bytes: quota(given)?,
+            auto_compaction: auto_compaction(given)?,
+            sweep_records: u32_of(number(given, "compaction-batch-limit", 1, SWEEP_RECORDS_MAX)?),
+            sweep_interval: duration(given, "compaction-sleep-interval")?,
+            watch_progress_interval: duration(given, "watch-progress-notify-interval")?,
             txn_ops_max: usize_of(number(given, "max-txn-ops", 1, u64::from(u32::MAX))?),
             request_bytes_max: usize_of(request_bytes_max),
             log_level: match text(given, "log-level") {
@@ -152,6 +170,10 @@ impl Config {
             checkpoint_entries: self.snapshot_count,
             catchup_entries: self.catchup_entries,
             quota_bytes: self.quota_bytes,
+            auto_compaction: self.auto_compaction,
+            sweep_records: self.sweep_records,
+            sweep_interval: self.sweep_interval,
+            watch_progress_interval: self.watch_progress_interval,
             request_bytes_max: self.request_bytes_max,
             txn_ops_max: self.txn_ops_max,
             ..NodeConfig::with_etcd_defaults(cluster_id, own.id, members.clone(), seed)
@@ -187,6 +209,41 @@ fn quota(given: &Given) -> Result<i64, ConfigError> {
         Ok(bytes) => Ok(bytes),
         Err(_) => Err(wrong(FLAG, format!("takes a whole number of bytes, not {value:?}"))),
     }
+}
+
+fn duration(given: &Given, flag: &'static str) -> Result<Duration, ConfigError> {
+    let value = text(given, flag);
+    durations::parse(value).ok_or_else(|| wrong(flag, format!("takes a time like 10ms or 1h30m, not {value:?}")))
+}
+
+fn auto_compaction(given: &Given) -> Result<AutoCompaction, ConfigError> {
+    const MODE: &str = "auto-compaction-mode";
+    const RETENTION: &str = "auto-compaction-retention";
+    let value = text(given, RETENTION);
+    match text(given, MODE) {
+        "periodic" => {
+            let hours = value.parse::<u32>().ok().map(|hours| Duration::from_secs(3600 * u64::from(hours)));
+            match hours.or_else(|| durations::parse(value)) {
+                Some(Duration::ZERO) => Ok(AutoCompaction::Off),
+                Some(period) if period >= PERIOD_MIN => Ok(AutoCompaction::Periodic(period)),
+                _ => {
+                    let what =
+                        format!("takes hours, or a time like 30m from 1s on, with --{MODE}=periodic, not {value:?}");
+                    Err(wrong(RETENTION, what))
+                }
+            }
+        }
+        "revision" => match value.parse::<i64>() {
+            Ok(0) => Ok(AutoCompaction::Off),
+            Ok(kept) if kept > 0 => Ok(AutoCompaction::Revisions(kept)),
+            _ => Err(wrong(RETENTION, format!("takes a number of revisions with --{MODE}=revision, not {value:?}"))),
+        },
+        other => Err(wrong(MODE, format!("takes periodic or revision, not {other:?}"))),
+    }
+}
+
+fn u32_of(number: u64) -> u32 {
+    u32::try_from(number).expect("bounded by a type that fits")
 }
 
 fn usize_of(number: u64) -> usize {

@@ -40,7 +40,9 @@ fn every_flag_reaches_its_place() {
         --advertise-client-urls http://c:12 --initial-advertise-peer-urls http://b:11 \
         --initial-cluster a=http://a:1,b=http://b:11,a=http://a:0 --initial-cluster-state existing \
         --initial-cluster-token t --heartbeat-interval 10 --election-timeout 50 --snapshot-count 5 \
-        --snapshot-catchup-entries 0 --max-txn-ops 9 --max-request-bytes 1000 --log-level warn";
+        --snapshot-catchup-entries 0 --max-txn-ops 9 --max-request-bytes 1000 --log-level warn \
+        --quota-backend-bytes 77 --auto-compaction-mode revision --auto-compaction-retention 5 \
+        --compaction-batch-limit 3 --compaction-sleep-interval 4ms --watch-progress-notify-interval 1m30s";
     let config = config(line).expect("all flags");
     let node = config.node_config(1);
     assert_eq!(list(&config.listen_peer_urls), "http://0.0.0.0:11");
@@ -51,10 +53,32 @@ fn every_flag_reaches_its_place() {
     assert_eq!((node.heartbeat_interval.as_millis(), node.election_timeout.as_millis()), (10, 50));
     assert_eq!((node.checkpoint_entries, node.catchup_entries), (5, 0));
     assert_eq!((node.txn_ops_max, node.request_bytes_max), (9, 1000));
+    assert_eq!((node.quota_bytes, node.auto_compaction), (77, AutoCompaction::Revisions(5)));
+    assert_eq!((node.sweep_records, node.sweep_interval.as_millis()), (3, 4));
+    assert_eq!(node.watch_progress_interval.as_secs(), 90);
     assert_eq!(node.members[0].peer_urls, ["http://a:0", "http://a:1"]);
     assert_eq!(node.members[0].id, ids::member_id(["http://a:0", "http://a:1"], "t"));
     assert_eq!(node.node_id, node.members[1].id);
     assert_eq!(node.members.len(), 2);
+}
+
+#[test]
+fn quota_and_retention_read_as_in_etcd() {
+    let quota = |line: &str| config(line).expect(line).quota_bytes;
+    assert_eq!([quota(""), quota("--quota-backend-bytes=0")], [2 << 30; 2]);
+    assert_eq!(quota("--quota-backend-bytes=-1"), -1);
+    let periodic = |seconds| AutoCompaction::Periodic(Duration::from_secs(seconds));
+    let table = [
+        ("", AutoCompaction::Off),
+        ("--auto-compaction-mode=revision", AutoCompaction::Off),
+        ("--auto-compaction-retention=2", periodic(7200)),
+        ("--auto-compaction-retention=90s", periodic(90)),
+        ("--auto-compaction-mode=periodic --auto-compaction-retention=1h", periodic(3600)),
+        ("--auto-compaction-mode=revision --auto-compaction-retention=1000", AutoCompaction::Revisions(1000)),
+    ];
+    for (line, expected) in table {
+        assert_eq!(config(line).expect(line).auto_compaction, expected, "{line}");
+    }
 }
 
 #[test]
@@ -70,6 +94,19 @@ fn a_bad_value_gives_one_line_that_names_the_flag_and_what_it_takes() {
             "--max-request-bytes 33554433",
             "--max-request-bytes: takes a whole number from 1 to 33554432, not \"33554433\"",
         ),
+        ("--quota-backend-bytes 2G", "--quota-backend-bytes: takes a whole number of bytes, not \"2G\""),
+        ("--auto-compaction-mode daily", "--auto-compaction-mode: takes periodic or revision, not \"daily\""),
+        (
+            "--auto-compaction-retention 1d",
+            "--auto-compaction-retention: takes hours, or a time like 30m from 1s on, with --auto-compaction-mode",
+        ),
+        ("--auto-compaction-retention 10ms", "--auto-compaction-retention: takes hours, or a time like 30m from 1s on"),
+        (
+            "--auto-compaction-mode revision --auto-compaction-retention 1h",
+            "--auto-compaction-retention: takes a number of revisions with --auto-compaction-mode=revision, not \"1h\"",
+        ),
+        ("--compaction-batch-limit 0", "--compaction-batch-limit: takes a whole number from 1 to 10000, not \"0\""),
+        ("--compaction-sleep-interval 10", "--compaction-sleep-interval: takes a time like 10ms or 1h30m, not \"10\""),
         ("--log-level loud", "--log-level: takes debug, info, warn or error, not \"loud\""),
         ("--initial-cluster-state old", "--initial-cluster-state: takes new or existing, not \"old\""),
         (

@@ -37,7 +37,12 @@ flags! {
     "election-timeout", "1000", "milliseconds without a leader before an election, at least 5 heartbeat intervals";
     "snapshot-count", "10000", "entries applied between two checkpoints";
     "snapshot-catchup-entries", "5000", "entries kept behind a checkpoint for members that lag";
-    "quota-backend-bytes", "0", "bytes that the store may take, by the measure of dbSize; 0 means 2 GiB, less than 0 no quota";
+    "quota-backend-bytes", "0", "bytes that the store may take, as dbSize counts; 0 for 2 GiB, less for no quota";
+    "auto-compaction-mode", "periodic", "periodic or revision: what --auto-compaction-retention counts";
+    "auto-compaction-retention", "0", "hours, or a time like 30m, or revisions, that are kept; 0 for all";
+    "compaction-batch-limit", "1000", "records looked at in one slice of a compaction, at most 10000";
+    "compaction-sleep-interval", "10ms", "time between two slices of a compaction";
+    "watch-progress-notify-interval", "10m", "time between two notifications of watchers that ask for progress";
     "max-txn-ops", "128", "operations in one transaction";
     "max-request-bytes", "1572864", "bytes in one request, at most 32 MiB";
     "log-level", "info", "debug, info, warn or error";

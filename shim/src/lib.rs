@@ -9,6 +9,7 @@ mod calls;
 pub mod config;
 pub mod disk;
 pub mod driver;
+mod durations;
 pub mod flags;
 mod grpc;
 pub mod host;

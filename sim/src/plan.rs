@@ -225,6 +225,12 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.forwards_in_flight_max {
         config.forwards_in_flight_max = size(own(13, span));
     }
+    if let Some(span) = knobs.sweep_records {
+        config.sweep_records = u32::try_from(own(14, span)).unwrap_or(u32::MAX);
+    }
+    if let Some(span) = knobs.sweep_interval_ms {
+        config.sweep_interval = ms(own(15, span));
+    }
     if let Some(span) = knobs.watch_batch_bytes {
         config.watch_batch_bytes = size(own(10, span));
     }
@@ -294,6 +300,8 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         append_bytes_max: small(7, Span::new(64, 1 << 10), Span::new(64, 16 << 10)),
         appends_in_flight_max: small(8, Span::new(1, 2), Span::new(1, 8)),
         forwards_in_flight_max: small(11, Span::new(1, 2), Span::new(1, 8)),
+        sweep_records: small(12, Span::new(1, 4), Span::new(1, 64)),
+        sweep_interval_ms: small(13, Span::new(1, 5), Span::new(1, 1_000)),
         watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),
         watch_progress_interval_ms: small(10, Span::new(100, 500), Span::new(100, 5_000)),
     }

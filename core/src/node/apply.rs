@@ -186,7 +186,7 @@ impl Member {
         let proposal = proposal.and_then(|sequence| self.proposals.remove(sequence));
         if let Some(call) = proposal.and_then(|proposal| proposal.call) {
             let stamped = applied.result.map(|response| self.stamp(response));
-            self.reply(call, stamped, out);
+            self.answer_applied(call, command, stamped, out);
         }
     }
 

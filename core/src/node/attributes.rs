@@ -1,10 +1,9 @@
 //! A member publishes its name and client URLs through the log, as etcd's members do.
 
 use super::member::Member;
-use super::proposals::request_id;
+use super::own_proposal::OwnProposal;
 use crate::effect::Outputs;
 use crate::proto::etcdserverpb as etcd;
-use crate::time::Instant;
 use crate::types::NodeId;
 
 /// What is known of this member's publishing.
@@ -12,8 +11,7 @@ use crate::types::NodeId;
 pub(super) struct Attributes {
     /// Published, as far as this member has applied.
     done: bool,
-    /// The proposal on its way, and when to make another.
-    asked: Option<(u64, Instant)>,
+    proposal: OwnProposal,
 }
 
 impl Member {
@@ -30,23 +28,17 @@ impl Member {
             return;
         }
         let (_, _, leader) = self.consensus.standing();
-        if leader == NodeId(0) || self.attributes.asked.is_some_and(|(_, again_at)| again_at > self.now) {
+        if leader == NodeId(0) || self.is_under_way(self.attributes.proposal) {
             return;
         }
-        if let Some((before, _)) = self.attributes.asked.take() {
-            self.proposals.remove(before);
-        }
-        let sequence = self.proposals.next_sequence();
-        self.attributes.asked = Some((sequence, self.now + self.config.request_timeout()));
         let entry = etcd::InternalRaftRequest {
-            header: Some(etcd::RequestHeader { id: request_id(self.boot, sequence), ..Default::default() }),
             cluster_member_attr_set: Some(etcd::ClusterMemberAttrSetRequest {
                 member_id: self.config.node_id.0,
                 member_attributes: Some(wanted),
             }),
             ..Default::default()
         };
-        self.propose_entry(None, sequence, entry, out);
+        self.attributes.proposal = self.propose_own(self.attributes.proposal, entry, out);
     }
 
     fn own_attributes(&self) -> etcd::MemberAttributes {

@@ -28,6 +28,15 @@ impl Calls {
         true
     }
 
+    /// The call has no deadline any more, if an answer is still wanted.
+    pub(super) fn let_wait(&mut self, call: CallId) {
+        if let Some(deadline) = self.waiting.get_mut(&call) {
+            self.deadlines.remove(&(*deadline, call));
+            *deadline = Instant::NEVER;
+            self.deadlines.insert((*deadline, call));
+        }
+    }
+
     /// Whether an answer is still wanted.
     pub(super) fn wants(&self, call: CallId) -> bool {
         self.waiting.contains_key(&call)

@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::attributes::Attributes;
+use super::auto_compaction::Compactor;
 use super::calls::Calls;
 use super::checkpoint::Checkpoints;
 use super::forward::ForwardedLeaseOps;
 use super::forward_proposals::ForwardsInFlight;
+use super::own_proposal::OwnProposal;
 use super::proposals::{Judged, Place, Proposals};
-use super::quota::QuotaAlarm;
 use super::reads::Reads;
 use super::snapshot_receive::Receiving;
 use super::snapshot_send::Sending;
 use super::status::{NodeStatus, Phase, Role, Wakeup};
 use super::stopping::Stopping;
+use super::sweep::Sweep;
 use super::writes::WritesInFlight;
 use crate::api::{Request, Response, Status};
 use crate::config::NodeConfig;
@@ -90,7 +92,10 @@ pub(super) struct Member {
     pub(super) leases: LeaseClock,
     pub(super) watches: WatchHub,
     pub(super) attributes: Attributes,
-    pub(super) quota_alarm: QuotaAlarm,
+    /// The alarm that this member wants to be raised because its quota is reached.
+    pub(super) quota_alarm: OwnProposal,
+    pub(super) sweep: Sweep,
+    pub(super) compactor: Compactor,
 
     pub(super) checkpoints: Checkpoints,
     pub(super) sending: Sending,
@@ -137,7 +142,9 @@ impl Member {
             watches: WatchHub::new(config.watch_batch_bytes, config.watch_progress_interval)
                 .with_fragment_bytes(config.request_bytes_max + (512 << 10)),
             attributes: Attributes::default(),
-            quota_alarm: QuotaAlarm::default(),
+            quota_alarm: OwnProposal::default(),
+            sweep: Sweep::default(),
+            compactor: Compactor::new(config.auto_compaction, now),
             checkpoints,
             sending: Sending::default(),
             receiving: Receiving::default(),
@@ -255,6 +262,8 @@ impl Member {
             .or(never(self.proposals.next_again().filter(|_| self.follows())), "forwarded proposal")
             .or(never(self.forwarded_lease_ops.next_again()), "forwarded lease operation")
             .or(never(self.leases.next_wakeup().filter(|_| self.consensus.leads_with_commit())), "lease deadline")
+            .or(never(self.next_sweep()), "sweep")
+            .or(self.compactor.next_at(), "automatic compaction")
             .or(never(self.watches.next_wakeup()), "watch progress")
             .or(never(self.receiving.next_wakeup()), "snapshot to fetch")
     }
@@ -437,6 +446,7 @@ impl Member {
         let (_, term, _) = self.consensus.standing();
         self.reads.give_up_stale(self.now, term);
         self.expire_leases(out);
+        self.compact_automatically(out);
         let header = self.header();
         self.watches.wake(self.now, self.state.as_view(), &header, out);
         self.receiving_wakeup(out);
@@ -482,6 +492,7 @@ impl Member {
             self.drain_consensus(out);
             self.apply_some(out);
             self.note_standing(out);
+            self.advance_sweep(out);
             self.propose_waiting(out);
             self.append_proposed();
             self.forward_waiting(out);

@@ -2,6 +2,7 @@
 
 mod apply;
 mod attributes;
+mod auto_compaction;
 mod calls;
 mod checkpoint;
 mod checkpoint_file;
@@ -9,6 +10,7 @@ mod forward;
 mod forward_proposals;
 mod member;
 mod opening;
+mod own_proposal;
 mod proposals;
 mod quota;
 mod reads;
@@ -17,6 +19,7 @@ mod snapshot_receive;
 mod snapshot_send;
 mod status;
 mod stopping;
+mod sweep;
 mod writes;
 
 pub use status::{NodeStatus, Phase, Role, Wakeup};

@@ -6,18 +6,9 @@
 //! may exceed the quota by as much as may be uncommitted at once.
 
 use super::member::Member;
-use super::proposals::request_id;
 use crate::api::{Status, quota};
 use crate::effect::Outputs;
 use crate::proto::etcdserverpb as etcd;
-use crate::time::Instant;
-
-/// The alarm that this member wants to be raised.
-#[derive(Default)]
-pub(super) struct QuotaAlarm {
-    /// The proposal on its way, and when to make another.
-    asked: Option<(u64, Instant)>,
-}
 
 impl Member {
     /// Whether the store may grow by a write. If it may not, an alarm is proposed.
@@ -36,27 +27,12 @@ impl Member {
         Err(Status::NoSpace)
     }
 
-    /// Whether a proposal is on its way, and not for so long that it may be lost.
-    fn is_asking_for_alarm(&self) -> bool {
-        let asked = self.quota_alarm.asked;
-        asked.is_some_and(|(sequence, again_at)| again_at > self.now && self.proposals.get(sequence).is_some())
-    }
-
     fn propose_quota_alarm(&mut self, reached: etcd::QuotaReached, out: &mut Outputs) {
         let is_on = self.state.as_view().has_space_alarm(self.config.node_id);
-        if is_on || self.stopping.is_some() || self.is_asking_for_alarm() {
+        if is_on || self.stopping.is_some() || self.is_under_way(self.quota_alarm) {
             return;
         }
-        if let Some((before, _)) = self.quota_alarm.asked.take() {
-            self.proposals.remove(before);
-        }
-        let sequence = self.proposals.next_sequence();
-        self.quota_alarm.asked = Some((sequence, self.now + self.config.request_timeout()));
-        let entry = etcd::InternalRaftRequest {
-            header: Some(etcd::RequestHeader { id: request_id(self.boot, sequence), ..Default::default() }),
-            quota_reached: Some(reached),
-            ..Default::default()
-        };
-        self.propose_entry(None, sequence, entry, out);
+        let entry = etcd::InternalRaftRequest { quota_reached: Some(reached), ..Default::default() };
+        self.quota_alarm = self.propose_own(self.quota_alarm, entry, out);
     }
 }

@@ -94,7 +94,8 @@ impl Command {
         }
     }
 
-    /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about members or alarms.
+    /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about members or
+    /// alarms.
     pub fn adds_no_data(&self) -> bool {
         match self {
             Command::Empty | Command::ConfChange(_) => true,

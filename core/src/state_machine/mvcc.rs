@@ -17,9 +17,12 @@ use crate::api::Status;
 use crate::digest::Digest;
 use crate::types::Revision;
 
-/// How many records one applied entry sweeps at most. Well above what an entry usually writes, so that the sweep gains
+/// How many records any applied entry sweeps at most. Well above what an entry usually writes, so that the sweep gains
 /// on the writers; small enough to leave a step short.
-const SWEEP_RECORDS_PER_ENTRY: usize = 16;
+pub(super) const SWEEP_RECORDS_PER_ENTRY: u32 = 16;
+
+/// How many records an entry may ask to be swept.
+const SWEEP_RECORDS_MAX: u32 = 10_000;
 
 /// What [`Mvcc::compacted`] is before the first compaction, as in etcd: it lets a transaction read at −1.
 const NEVER_COMPACTED: Revision = -1;
@@ -167,9 +170,10 @@ impl Mvcc {
         Ok(())
     }
 
-    /// Removes a bounded number of records that no reader and no watcher can ask for any more.
-    pub(crate) fn sweep(&mut self) {
-        for _ in 0..SWEEP_RECORDS_PER_ENTRY {
+    /// Looks at so many records, or at the most that is allowed, and removes those that no reader and no watcher can
+    /// ask for any more.
+    pub(crate) fn sweep(&mut self, records: u32) {
+        for _ in 0..records.min(SWEEP_RECORDS_MAX) {
             if !self.is_sweeping() {
                 return;
             }

@@ -5,7 +5,7 @@ use super::command::{Command, MemberChange};
 use super::key_range::KeyRange;
 use super::lease::Leases;
 use super::members::Members;
-use super::mvcc::Mvcc;
+use super::mvcc::{Mvcc, SWEEP_RECORDS_PER_ENTRY};
 use super::txn;
 use super::{Applied, Asker, LeaseChange};
 use crate::api::{Response, Status};
@@ -41,7 +41,7 @@ impl Store {
         };
         // Every entry, whatever its kind and outcome, counts as applied (zoo, row 15), and drives the sweep.
         self.applied = index;
-        self.mvcc.sweep();
+        self.mvcc.sweep(SWEEP_RECORDS_PER_ENTRY);
         Applied { result, leases }
     }
 
@@ -74,6 +74,9 @@ impl Store {
             let alarms = self.alarms.request(alarm);
             Ok(Response::Alarm(pb::AlarmResponse { header: header(self.mvcc.revision()), alarms }))
         } else {
+            if let Some(sweep) = &request.sweep {
+                self.mvcc.sweep(sweep.records);
+            }
             if let Some(reached) = &request.quota_reached {
                 self.quota_reached(reached);
             }

@@ -39,9 +39,14 @@ impl StoreView {
         self.store.mvcc.compacted().max(0)
     }
 
-    /// Whether records of a compaction wait to be removed by the entries to come.
+    /// Whether records of a compaction wait to be removed.
     pub fn is_sweeping(&self) -> bool {
         self.store.mvcc.is_sweeping()
+    }
+
+    /// Whether the sweep has removed what a compaction at `revision` made unreadable.
+    pub(crate) fn has_swept(&self, revision: Revision) -> bool {
+        self.store.mvcc.sweep_next().revision > revision
     }
 
     /// The events of the revisions from `first` on, in order of (revision, sub-revision), without previous values;

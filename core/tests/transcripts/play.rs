@@ -105,8 +105,8 @@ fn set_knob(config: &mut NodeConfig, knob: &str, value: u64) -> Result<(), Strin
         "catchup-entries" => config.catchup_entries = value,
         "batch-bytes" => config.watch_batch_bytes = count,
         _ => {
-            let knobs = "segment-bytes writes-in-flight forwards-in-flight checkpoint-entries checkpoint-growth chunk-bytes \
-                         catchup-entries batch-bytes";
+            let knobs = "segment-bytes writes-in-flight forwards-in-flight checkpoint-entries \
+                         checkpoint-growth chunk-bytes catchup-entries batch-bytes";
             return Err(format!("no knob is called '{knob}'; there are: {knobs}"));
         }
     }

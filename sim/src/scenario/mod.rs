@@ -184,6 +184,8 @@ pub struct KnobSpec {
     pub append_bytes_max: Option<Span>,
     pub appends_in_flight_max: Option<Span>,
     pub forwards_in_flight_max: Option<Span>,
+    pub sweep_records: Option<Span>,
+    pub sweep_interval_ms: Option<Span>,
     pub watch_batch_bytes: Option<Span>,
     pub watch_progress_interval_ms: Option<Span>,
 }

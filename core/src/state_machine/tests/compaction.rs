@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::key_range::KeyRange;
-use super::super::mvcc::{Mvcc, ReadAt};
+use super::super::mvcc::{Mvcc, ReadAt, SWEEP_RECORDS_PER_ENTRY};
 use super::super::record::Contents;
 use super::*;
 use crate::types::Revision;
@@ -156,7 +156,7 @@ fn an_old_version_is_few_hops_away_however_many_there_are() {
     for compacted in [2, 1_700] {
         mvcc.compact(compacted).unwrap();
         while mvcc.is_sweeping() {
-            mvcc.sweep();
+            mvcc.sweep(SWEEP_RECORDS_PER_ENTRY);
         }
         for revision in compacted..=mvcc.revision() {
             let mut record = mvcc.get(&key(0), ReadAt::Latest).unwrap();
@@ -206,7 +206,7 @@ fn run(mvcc: &mut Mvcc, step: &Step, sweeps: bool) {
         Step::Compact(back) => {
             let _ = mvcc.compact(mvcc.revision() - i64::from(*back));
         }
-        Step::Sweep if sweeps => mvcc.sweep(),
+        Step::Sweep if sweeps => mvcc.sweep(SWEEP_RECORDS_PER_ENTRY),
         Step::Sweep => {}
     }
 }
@@ -256,7 +256,7 @@ proptest! {
             written.extend(mvcc.events(before + 1, i64::MAX).cloned());
         }
         while mvcc.is_sweeping() {
-            mvcc.sweep();
+            mvcc.sweep(SWEEP_RECORDS_PER_ENTRY);
         }
         let compacted = mvcc.compacted();
         let mut newest = BTreeMap::new();
