@@ -42,6 +42,7 @@ embedded! {
     "clock-skew"
     "client-churn"
     "locks"
+    "alarms"
     "swarm"
 }
 

@@ -53,7 +53,7 @@ fn longer_and_longer() {
 }
 
 fn longer(ops: u64) -> Scenario {
-    scenario(ops, 1_000, "watch = 0")
+    scenario(ops, 1_000, "watch = 0, hash = 0")
 }
 
 /// In the usual world, watchers and all.

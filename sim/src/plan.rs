@@ -228,6 +228,9 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.sweep_records {
         config.sweep_records = u32::try_from(own(14, span)).unwrap_or(u32::MAX);
     }
+    if let Some(span) = knobs.quota_bytes {
+        config.quota_bytes = i64::try_from(own(16, span)).unwrap_or(i64::MAX);
+    }
     if let Some(span) = knobs.sweep_interval_ms {
         config.sweep_interval = ms(own(15, span));
     }
@@ -302,9 +305,16 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         forwards_in_flight_max: small(11, Span::new(1, 2), Span::new(1, 8)),
         sweep_records: small(12, Span::new(1, 4), Span::new(1, 64)),
         sweep_interval_ms: small(13, Span::new(1, 5), Span::new(1, 1_000)),
+        quota_bytes: has_alarms(weather).then(|| Span::new(40_000, 400_000)),
         watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),
         watch_progress_interval_ms: small(10, Span::new(100, 500), Span::new(100, 5_000)),
     }
+}
+
+/// Whether a run of the swarm has alarms and quotas. Without room there are no locks to be had, so that these runs have
+/// none.
+fn has_alarms(weather: Weather) -> bool {
+    permille(weather.draw(Domain::Plan, &[25]), 200)
 }
 
 fn swarm_workload(weather: Weather) -> WorkloadSpec {
@@ -339,7 +349,12 @@ fn swarm_workload(weather: Weather) -> WorkloadSpec {
         *weight *= u32::try_from(factor).expect("below four");
     }
     spec.mix.put = spec.mix.put.max(8);
-    if permille(nth(draw, 100), 400) {
+    spec.mix.hash = u32::try_from(below(nth(draw, 50), 3)).expect("below three");
+    if has_alarms(weather) {
+        spec.mix.alarm = 2;
+        // A quota that is reached is of no use if nothing is ever freed.
+        spec.mix.compact = spec.mix.compact.max(2);
+    } else if permille(nth(draw, 100), 400) {
         spec.locks = Some(LockSpec {
             workers: Span::new(2, 5),
             locks: Span::new(1, 2),

@@ -1,10 +1,12 @@
 //! The oracle: one checker a file. A checker judges each event as it comes, at a cost of what changed, and forgets
 //! what is settled.
 
+pub mod alarms;
 pub mod durability;
 pub mod elections;
 #[cfg(test)]
 mod generated;
+pub mod hashes;
 pub mod leases;
 pub mod locks;
 pub mod log_matching;
@@ -79,6 +81,8 @@ pub struct CheckConfig {
     pub clock_skew_ppm_max: u64,
     /// How far members' clocks may jump ahead during the run, all jumps taken together.
     pub clock_steps: Nanos,
+    /// Whether members may run out of space by themselves: a quota that can be reached, or a disk that can be full.
+    pub space_may_run_out: bool,
     /// The smallest `--max-txn-ops` of the members.
     pub txn_ops_max: usize,
     /// How long after the end of faults, or after the last thing that restarts a wait, something that has to happen may
@@ -99,6 +103,7 @@ impl CheckConfig {
             member_ids: (1..).take(nodes).collect(),
             clock_skew_ppm_max: 0,
             clock_steps: 0,
+            space_may_run_out: false,
             txn_ops_max: 128,
             settle: 30_000_000_000,
             message_life: 0,
@@ -131,6 +136,8 @@ pub fn all(config: &CheckConfig) -> Vec<Box<dyn Checker>> {
         Box::new(watches::Watches::new(config)),
         Box::new(leases::Leases::new(config)),
         Box::new(locks::Locks::new(config)),
+        Box::new(alarms::Alarms::new(config)),
+        Box::new(hashes::Hashes::new(config)),
     ]
 }
 

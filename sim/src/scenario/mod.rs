@@ -185,6 +185,7 @@ pub struct KnobSpec {
     pub appends_in_flight_max: Option<Span>,
     pub forwards_in_flight_max: Option<Span>,
     pub sweep_records: Option<Span>,
+    pub quota_bytes: Option<Span>,
     pub sweep_interval_ms: Option<Span>,
     pub watch_batch_bytes: Option<Span>,
     pub watch_progress_interval_ms: Option<Span>,
@@ -284,6 +285,10 @@ pub struct Mix {
     pub nested_txn: u32,
     /// Compact the history.
     pub compact: u32,
+    /// Ask for a hash of the keys.
+    pub hash: u32,
+    /// Put an alarm on and off again, or list the alarms.
+    pub alarm: u32,
     /// Grant a lease, attach keys, keep it alive for a while, then revoke it or let it end.
     pub lease: u32,
     /// Open a watch for a while, resuming elsewhere when it breaks.
@@ -304,6 +309,8 @@ impl Default for Mix {
             multi_txn: 6,
             nested_txn: 2,
             compact: 1,
+            hash: 1,
+            alarm: 0,
             lease: 3,
             watch: 3,
         }

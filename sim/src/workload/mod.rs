@@ -3,7 +3,7 @@
 pub mod locks;
 mod request;
 
-pub use request::{Seen, padded, probe_put, request, watch_create};
+pub use request::{Seen, padded, probe_alarm, probe_put, request, watch_create};
 
 use detcd_core::NodeConfig;
 
@@ -11,6 +11,8 @@ use crate::scenario::{Mix, WorkloadSpec};
 use crate::weather::{Domain, Weather, below, nth};
 
 const MS: u64 = 1_000_000;
+/// How many members' alarms are put on and off.
+const ALARMED_MEMBERS: u64 = 2;
 /// An operation of the mix has up to so many numbers: a lease is granted, attached, renewed, revoked.
 const STEPS: u64 = 64;
 
@@ -47,6 +49,17 @@ pub enum OpKind {
     },
     LeaseLeases,
     MemberList,
+    HashKv,
+    /// An alarm is put on or listed.
+    Alarm {
+        /// Whose.
+        member: u64,
+    },
+    /// An alarm is put off.
+    AlarmOff {
+        /// Whose.
+        member: u64,
+    },
     /// A watch that lasts until the given virtual time.
     Watch {
         until: u64,
@@ -130,6 +143,9 @@ pub fn draw_ops(weather: Weather, workload: &Workload, from: u64, until: u64) ->
         if let OpKind::LeaseGrant { lease, ttl_s } = kind {
             lease_steps(&first, lease, ttl_s, until, &mut ops);
         }
+        if let OpKind::Alarm { member } = kind {
+            alarm_steps(&first, member, workload.clients, until, &mut ops);
+        }
         ops.push(first);
     }
     ops.sort_by_key(|op| (op.at, op.id));
@@ -150,6 +166,8 @@ fn kind(mix: &Mix, draw: u64, at: u64, until: u64) -> OpKind {
         (mix.multi_txn, OpKind::MultiTxn),
         (mix.nested_txn, OpKind::NestedTxn),
         (mix.compact, OpKind::Compact),
+        (mix.hash, OpKind::HashKv),
+        (mix.alarm, OpKind::Alarm { member: 1 + below(nth(draw, 4), ALARMED_MEMBERS) }),
         (mix.lease, OpKind::LeaseGrant { lease, ttl_s: 1 + below_i64(nth(draw, 2), 5) }),
         (mix.watch, OpKind::Watch { until: watch_end(nth(draw, 3), at, until) }),
     ];
@@ -201,6 +219,20 @@ fn lease_steps(grant: &PlannedOp, lease: i64, ttl_s: i64, until: u64, ops: &mut 
         3 => push(below(nth(draw, 4), 3_000), OpKind::LeaseLeases),
         4 => push(below(nth(draw, 4), 3_000), OpKind::MemberList),
         _ => {}
+    }
+}
+
+/// An alarm does not stay on for long, or nothing would be written any more.
+fn alarm_steps(alarm: &PlannedOp, member: u64, clients: u32, until: u64, ops: &mut Vec<PlannedOp>) {
+    for step in 1..=2 {
+        let draw = nth(alarm.draw, 100 + step);
+        let at = alarm.at + below(nth(draw, 0), 600) * MS;
+        if at < until {
+            let kind = OpKind::AlarmOff { member };
+            // Another client, so that two may be at it at the same time.
+            let client = (alarm.client + 1) % clients;
+            ops.push(PlannedOp { id: alarm.id + step, client, at, draw: alarm.draw, kind });
+        }
     }
 }
 

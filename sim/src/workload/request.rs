@@ -71,8 +71,36 @@ pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
         OpKind::LeaseRevoke { lease } => Request::LeaseRevoke(pb::LeaseRevokeRequest { id: lease }),
         OpKind::LeaseLeases => Request::LeaseLeases(pb::LeaseLeasesRequest {}),
         OpKind::MemberList => Request::MemberList(pb::MemberListRequest { linearizable: true }),
+        OpKind::HashKv => Request::HashKv(hash_kv(op.draw, seen)),
+        OpKind::Alarm { member } => Request::Alarm(alarm(op.draw, load, member)),
+        OpKind::AlarmOff { member } => Request::Alarm(pb::AlarmRequest {
+            action: pb::alarm_request::AlarmAction::Deactivate.into(),
+            ..alarm(op.draw, load, member)
+        }),
         OpKind::Watch { .. } | OpKind::LockSession { .. } => unreachable!("this is no call"),
     }
+}
+
+/// Two of three are put on, the others listed. Where there are no leases, some are of the kind that forbids even that
+/// leases end.
+fn alarm(draw: u64, load: &Workload, member_id: u64) -> pb::AlarmRequest {
+    use pb::alarm_request::AlarmAction;
+    let action = if below(nth(draw, 5), 3) > 0 { AlarmAction::Activate } else { AlarmAction::Get };
+    let is_corrupt = load.mix.lease == 0 && below(nth(draw, 6), 3) == 0;
+    let alarm = if is_corrupt { pb::AlarmType::Corrupt } else { pb::AlarmType::Nospace };
+    pb::AlarmRequest { action: action.into(), member_id, alarm: alarm.into() }
+}
+
+/// Of the present, or of a revision that was seen, which may be compacted meanwhile.
+fn hash_kv(draw: u64, seen: &Seen) -> pb::HashKvRequest {
+    let revision = if permille(nth(draw, 1), 500) { 0 } else { seen.older(nth(draw, 2), 40) };
+    pb::HashKvRequest { revision }
+}
+
+/// The write that proves that the cluster makes progress again where alarms may be on: it puts one off.
+pub fn probe_alarm(member_id: u64) -> Request {
+    let action = pb::alarm_request::AlarmAction::Deactivate.into();
+    Request::Alarm(pb::AlarmRequest { action, member_id, alarm: pb::AlarmType::Nospace.into() })
 }
 
 /// The write that proves that the cluster makes progress again.

@@ -93,7 +93,10 @@ impl World<'_> {
     fn probe(&mut self, prober: u32) {
         self.convergence.probes_made += 1;
         let op = FIRST_PROBE + self.convergence.probes_made;
-        self.begin(prober, OpId(op), nth(op, 0), workload::probe_put(op));
+        let node = self.clients[prober as usize].node as u64;
+        let alarms = self.plan.workload.mix.alarm > 0;
+        let request = if alarms { workload::probe_alarm(node + 1) } else { workload::probe_put(op) };
+        self.begin(prober, OpId(op), nth(op, 0), request);
     }
 
     /// A probe has ended.

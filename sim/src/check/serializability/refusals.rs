@@ -69,6 +69,7 @@ impl Place<'_> {
         match &operation.request {
             Request::Compact(compact) => compact.revision <= self.compacted_possible,
             Request::Range(range) => range.revision > 0 && range.revision < self.compacted_possible,
+            Request::HashKv(hash) => hash.revision > 0 && hash.revision < self.compacted_possible,
             Request::Txn(_) => self.somewhere(operation, Status::Compacted, self.compacted_possible),
             _ => false,
         }
@@ -80,6 +81,7 @@ impl Place<'_> {
         match &operation.request {
             Request::Compact(compact) => compact.revision > oldest,
             Request::Range(range) => range.revision > oldest,
+            Request::HashKv(hash) => hash.revision > oldest,
             Request::Txn(txn) if is_linearizable(&operation.request) => {
                 txn_reads_after(txn, oldest) && self.somewhere(operation, Status::FutureRevision, NEVER_COMPACTED)
             }
