@@ -399,6 +399,27 @@ fn a_leader_hands_on_when_one_write_takes_too_long_although_an_older_one_is_done
     assert!(cluster.marked(leader, "leader: handed on because its disk could not write"));
 }
 
+#[test]
+fn a_keepalive_names_no_revision_after_the_question() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    let grant = Request::LeaseGrant(pb::LeaseGrantRequest { id: 5, ttl: 60 });
+    assert!(cluster.ask(follower, grant).is_ok());
+    for asked in [leader, follower] {
+        let Ok(Response::Put(before)) = cluster.ask(asked, put("k", "v")) else { panic!("it is put") };
+        cluster.filter(|kind| usize::from(kind != "forward-reply" && kind != "heartbeat-reply"));
+        let call = cluster.call(asked, Request::LeaseKeepAlive(pb::LeaseKeepAliveRequest { id: 5 }));
+        cluster.run_ms(10);
+        assert!(!cluster.answers.contains_key(&call), "nobody confirms it yet");
+        assert!(cluster.ask(asked, put("k", "w")).is_ok());
+        cluster.filter(|_| 1);
+        cluster.run_ms(3_000);
+        let Some(Ok(Response::LeaseKeepAlive(kept))) = cluster.answers.remove(&call) else { panic!("it is kept") };
+        assert_eq!((kept.ttl, kept.header.map(|header| header.revision)), (60, before.header.map(|h| h.revision)));
+    }
+}
+
 /// Puts until the leader has no room, which every disk denies that is full; the number of puts.
 fn fill(cluster: &mut Cluster, leader: usize) -> usize {
     for n in 0..400 {

@@ -66,8 +66,9 @@ pub enum ReadRequest {
     LeaseTimeToLive {
         /// What the client asked.
         request: pb::LeaseTimeToLiveRequest,
-        /// Whole seconds left by the leader's clock; −1 if the lease is unknown there.
-        remaining_ttl_s: i64,
+        /// Whole seconds left by the leader's clock, less than 0 if its end is that long ago and not revoked yet; `None`
+        /// if the lease is unknown there.
+        remaining_ttl_s: Option<i64>,
     },
     /// The members.
     MemberList,

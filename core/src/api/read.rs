@@ -54,17 +54,17 @@ pub fn execute(view: &StoreView, request: &ReadRequest, header: pb::ResponseHead
 fn time_to_live(
     view: &StoreView,
     request: &pb::LeaseTimeToLiveRequest,
-    remaining_ttl_s: i64,
+    remaining_ttl_s: Option<i64>,
     header: Option<pb::ResponseHeader>,
 ) -> pb::LeaseTimeToLiveResponse {
     let unknown = pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, granted_ttl: 0, keys: Vec::new() };
-    match view.lease(LeaseId(request.id)) {
-        Some(lease) if remaining_ttl_s >= 0 => pb::LeaseTimeToLiveResponse {
-            ttl: remaining_ttl_s,
+    match view.lease(LeaseId(request.id)).zip(remaining_ttl_s) {
+        Some((lease, ttl)) => pb::LeaseTimeToLiveResponse {
+            ttl,
             granted_ttl: lease.ttl_s,
             keys: if request.keys { lease.keys.iter().cloned().collect() } else { Vec::new() },
             ..unknown
         },
-        _ => unknown,
+        None => unknown,
     }
 }

@@ -1,6 +1,6 @@
 //! From committed entries to applied ones, and to the answers that wait for them.
 
-use super::member::Member;
+use super::member::{LeaseReply, Member};
 use super::proposals::request_id;
 use super::reads::{LeaseOp, Waiter};
 use crate::api::{ReadRequest, Request, Response, Status, validate};
@@ -42,7 +42,9 @@ impl Member {
             Request::MemberList(list) if list.linearizable => self.read(call, ReadRequest::MemberList),
             Request::MemberList(_) => self.read_now(call, ReadRequest::MemberList, out),
             Request::LeaseKeepAlive(lease) => {
-                self.reads.arrive(Waiter::Lease { call, op: LeaseOp::KeepAlive(LeaseId(lease.id)) });
+                let revision = self.state.as_view().revision();
+                let op = LeaseOp::KeepAlive { lease: LeaseId(lease.id), revision };
+                self.reads.arrive(Waiter::Lease { call, op });
             }
             Request::LeaseTimeToLive(lease) => {
                 self.reads.arrive(Waiter::Lease { call, op: LeaseOp::TimeToLive(lease) });
@@ -246,16 +248,16 @@ impl Member {
         }
         self.adopt_lease(op.lease());
         match op {
-            LeaseOp::KeepAlive(id) => match self.leases.renew(id, self.now) {
-                Renewal::Renewed { ttl_s } => self.lease_replies.push((call, id, ttl_s)),
-                Renewal::Unknown => self.lease_replies.push((call, id, 0)),
+            LeaseOp::KeepAlive { lease, revision } => match self.leases.renew(lease, self.now) {
+                Renewal::Renewed { ttl_s } => self.lease_replies.push(LeaseReply { call, lease, revision, ttl_s }),
+                Renewal::Unknown => self.lease_replies.push(LeaseReply { call, lease, revision, ttl_s: 0 }),
                 Renewal::Expired => self.reads.park(Waiter::Lease { call, op }),
                 Renewal::NotLeading => self.reads.arrive(Waiter::Lease { call, op }),
             },
             LeaseOp::TimeToLive(request) => {
                 let remaining_ttl_s = match self.leases.remaining(LeaseId(request.id), self.now) {
-                    Remaining::Seconds(remaining_s) => remaining_s,
-                    Remaining::Unknown => -1,
+                    Remaining::Seconds(remaining_s) => Some(remaining_s),
+                    Remaining::Unknown => None,
                     Remaining::NotLeading => {
                         let op = LeaseOp::TimeToLive(request);
                         return self.reads.arrive(Waiter::Lease { call, op });
@@ -279,7 +281,7 @@ impl Member {
         self.adopt_lease(id);
         let mut state = pb::LeaseState { read_index: self.applied().0, ..Default::default() };
         match op {
-            LeaseOp::KeepAlive(_) => match self.leases.renew(id, self.now) {
+            LeaseOp::KeepAlive { .. } => match self.leases.renew(id, self.now) {
                 Renewal::Renewed { ttl_s } => (state.found, state.granted_ttl_s) = (true, ttl_s),
                 Renewal::Unknown => {}
                 Renewal::Expired => {

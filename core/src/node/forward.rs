@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::member::Member;
+use super::member::{LeaseReply, Member};
 use super::proposals::Place;
 use super::reads::{LeaseOp, Waiter};
 use crate::api::{ReadRequest, Response, Status};
@@ -69,7 +69,7 @@ impl Member {
             let sequence = self.proposals.next_sequence();
             let id = op.lease().0;
             let what = match op {
-                LeaseOp::KeepAlive(_) => pb::forward_request::What::LeaseKeepAlive(pb::LeaseKeepAlive { id }),
+                LeaseOp::KeepAlive { .. } => pb::forward_request::What::LeaseKeepAlive(pb::LeaseKeepAlive { id }),
                 LeaseOp::TimeToLive(_) => pb::forward_request::What::LeaseTimeToLive(pb::LeaseTimeToLive { id }),
             };
             let again_at = self.now + self.config.election_timeout;
@@ -110,7 +110,9 @@ impl Member {
                 return self.asked_to_propose(peer, request, &proposals.proposals, leads, out);
             }
             Some(What::ReadIndex(_)) => None,
-            Some(What::LeaseKeepAlive(keep_alive)) => Some(LeaseOp::KeepAlive(LeaseId(keep_alive.id))),
+            Some(What::LeaseKeepAlive(keep_alive)) => {
+                Some(LeaseOp::KeepAlive { lease: LeaseId(keep_alive.id), revision: 0 })
+            }
             Some(What::LeaseTimeToLive(ask)) => {
                 Some(LeaseOp::TimeToLive(etcd::LeaseTimeToLiveRequest { id: ask.id, keys: false }))
             }
@@ -194,12 +196,12 @@ impl Member {
         let Some(forwarded) = self.forwarded_lease_ops.open.remove(&sequence) else { return };
         let call = forwarded.call;
         match forwarded.op {
-            LeaseOp::KeepAlive(id) => {
-                let ttl = if state.found { state.granted_ttl_s } else { 0 };
-                self.lease_replies.push((call, id, ttl));
+            LeaseOp::KeepAlive { lease, revision } => {
+                let ttl_s = if state.found { state.granted_ttl_s } else { 0 };
+                self.lease_replies.push(LeaseReply { call, lease, revision, ttl_s });
             }
             LeaseOp::TimeToLive(request) => {
-                let remaining_ttl_s = if state.found { state.remaining_ttl_s } else { -1 };
+                let remaining_ttl_s = state.found.then_some(state.remaining_ttl_s);
                 let request = ReadRequest::LeaseTimeToLive { request, remaining_ttl_s };
                 let waiter = Waiter::Read { call, request, since: forwarded.term };
                 self.reads.confirmed_elsewhere(LogIndex(state.read_index), waiter);
@@ -209,9 +211,9 @@ impl Member {
 
     /// Answers the keepalives that the leader confirmed.
     pub(super) fn reply_keep_alives(&mut self, out: &mut Outputs) {
-        for (call, id, ttl) in std::mem::take(&mut self.lease_replies) {
-            let header = Some(self.header());
-            let response = etcd::LeaseKeepAliveResponse { header, id: id.0, ttl };
+        for LeaseReply { call, lease, revision, ttl_s } in std::mem::take(&mut self.lease_replies) {
+            let header = Some(etcd::ResponseHeader { revision, ..self.header() });
+            let response = etcd::LeaseKeepAliveResponse { header, id: lease.0, ttl: ttl_s };
             self.reply(call, Ok(Response::LeaseKeepAlive(response)), out);
         }
     }

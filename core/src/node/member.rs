@@ -30,7 +30,7 @@ use crate::peer::{self, Body};
 use crate::proto::etcdserverpb::ResponseHeader;
 use crate::state_machine::{StateMachine, StoreView};
 use crate::time::Instant;
-use crate::types::{CallId, DiskOp, LeaseId, LogIndex, NodeId, StreamId, Term};
+use crate::types::{CallId, DiskOp, LeaseId, LogIndex, NodeId, Revision, StreamId, Term};
 use crate::wal;
 use crate::watch::WatchHub;
 
@@ -63,6 +63,18 @@ pub(super) enum Unproposed {
     NotLeader,
 }
 
+/// The answer to a keepalive.
+pub(super) struct LeaseReply {
+    /// Who waits.
+    pub(super) call: CallId,
+    /// The lease.
+    pub(super) lease: LeaseId,
+    /// The revision to tell.
+    pub(super) revision: Revision,
+    /// The TTL to tell; 0 for a lease that does not exist.
+    pub(super) ttl_s: i64,
+}
+
 /// How many ticks lie between two synced marks of the log, if it has grown.
 const MARK_INTERVAL_TICKS: u64 = 10;
 
@@ -86,8 +98,8 @@ pub(super) struct Member {
     pub(super) reads: Reads,
     pub(super) forwards: ForwardsInFlight,
     pub(super) forwarded_lease_ops: ForwardedLeaseOps,
-    /// Keepalives that are confirmed: who waits, the lease, the TTL to tell.
-    pub(super) lease_replies: Vec<(CallId, LeaseId, i64)>,
+    /// Keepalives that are confirmed.
+    pub(super) lease_replies: Vec<LeaseReply>,
 
     pub(super) leases: LeaseClock,
     pub(super) watches: WatchHub,

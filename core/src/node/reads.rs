@@ -6,7 +6,7 @@
 
 use crate::api::ReadRequest;
 use crate::time::Instant;
-use crate::types::{CallId, LeaseId, LogIndex, NodeId, Term};
+use crate::types::{CallId, LeaseId, LogIndex, NodeId, Revision, Term};
 
 /// What waits for a confirmed index.
 #[derive(Clone, Debug)]
@@ -46,7 +46,13 @@ pub(super) enum Waiter {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LeaseOp {
     /// Renew it.
-    KeepAlive(LeaseId),
+    KeepAlive {
+        /// Which.
+        lease: LeaseId,
+        /// This member's revision when its client asked: the answer's, so that none names a revision after the renewal
+        /// (contract, section 1.3). Without meaning when another member asks.
+        revision: Revision,
+    },
     /// How long has it to live, and which keys?
     TimeToLive(crate::proto::etcdserverpb::LeaseTimeToLiveRequest),
 }
@@ -55,7 +61,7 @@ impl LeaseOp {
     /// Which lease.
     pub(super) fn lease(&self) -> LeaseId {
         match self {
-            LeaseOp::KeepAlive(id) => *id,
+            LeaseOp::KeepAlive { lease, .. } => *lease,
             LeaseOp::TimeToLive(request) => LeaseId(request.id),
         }
     }
@@ -221,7 +227,7 @@ mod tests {
     use super::*;
 
     fn own(call: u64) -> Waiter {
-        Waiter::Lease { call: CallId(call), op: LeaseOp::KeepAlive(LeaseId(1)) }
+        Waiter::Lease { call: CallId(call), op: LeaseOp::KeepAlive { lease: LeaseId(1), revision: 1 } }
     }
 
     fn forwarded(sequence: u64, until_ms: u64) -> Waiter {

@@ -85,12 +85,14 @@ fn time_to_live_of_an_unknown_lease_is_minus_one_and_no_error() {
             other => panic!("{other:?}"),
         }
     };
-    let unknown = ask(6, true, -1);
+    let unknown = ask(6, true, None);
     assert_eq!((unknown.id, unknown.ttl, unknown.granted_ttl, unknown.keys.len()), (6, -1, 0, 0));
-    let known = ask(5, true, 42);
+    let known = ask(5, true, Some(42));
     assert_eq!((known.id, known.ttl, known.granted_ttl, known.keys), (5, 42, 60, vec![bytes("a")]));
-    assert!(ask(5, false, 42).keys.is_empty());
-    assert_eq!(ask(5, true, -1).ttl, -1, "the leader knows better");
+    assert!(ask(5, false, Some(42)).keys.is_empty());
+    assert_eq!((ask(5, true, None).ttl, ask(5, true, None).granted_ttl), (-1, 0), "the leader knows better");
+    let over = ask(5, true, Some(-1));
+    assert_eq!((over.ttl, over.granted_ttl, over.keys.len()), (-1, 60, 1), "its end is due, but it is there");
 }
 
 #[test]
