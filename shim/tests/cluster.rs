@@ -21,6 +21,11 @@ use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::Channel;
 
+#[path = "cluster/errors.rs"]
+mod errors;
+#[path = "cluster/hostile.rs"]
+mod hostile;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ports that nobody listens on, below those that the system gives to outgoing connections, so that nobody takes one

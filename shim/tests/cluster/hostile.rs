@@ -1,0 +1,152 @@
+//! Requests of clients that mean no good: none of them ends a member or holds it up.
+
+use bytes::{BufMut, BytesMut};
+use tokio_stream::StreamExt as _;
+use tower::ServiceExt as _;
+
+use super::*;
+
+/// How long a put may take beside what a hostile client does.
+const SOON: Duration = Duration::from_secs(10);
+
+/// One gRPC message that says to be so long.
+fn message(len: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut framed = BytesMut::new();
+    framed.put_u8(0);
+    framed.put_u32(len);
+    framed.extend_from_slice(bytes);
+    framed.to_vec()
+}
+
+/// Posts bytes as they are; gRPC's status, if it comes with the head of the answer.
+async fn post(channel: &Channel, path: &str, body: Vec<u8>) -> Option<i32> {
+    let request = http::Request::post(format!("http://127.0.0.1{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(tonic::body::Body::new(axum::body::Body::from(body)))
+        .expect("a request");
+    let response =
+        tokio::time::timeout(SOON, channel.clone().oneshot(request)).await.expect("in time").expect("an answer");
+    response.headers().get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+async fn still_serves(channel: &Channel, key: &str) {
+    let mut client = KvClient::new(channel.clone());
+    let put = client.put(put(key, "v"));
+    tokio::time::timeout(SOON, put)
+        .await
+        .expect("in time")
+        .map(drop)
+        .unwrap_or_else(|error| panic!("{key}: {error:?}"));
+}
+
+/// A transaction in a transaction, and so on, as bytes: the generated code would run out of stack.
+fn nested_txn(levels: usize) -> Vec<u8> {
+    fn field(tag: u8, inside: &[u8]) -> Vec<u8> {
+        let mut out = vec![tag << 3 | 2];
+        let mut len = inside.len();
+        while len >= 0x80 {
+            out.push(len as u8 | 0x80);
+            len >>= 7;
+        }
+        out.push(len as u8);
+        out.extend_from_slice(inside);
+        out
+    }
+    // A `TxnRequest` has its operations in field 2; a `RequestOp` has a transaction in field 4.
+    (0..levels).fold(Vec::new(), |inside, _| field(2, &field(4, &inside)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_and_oversized_messages_are_refused_and_nothing_else_happens() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    const PUT: &str = "/etcdserverpb.KV/Put";
+    let resource_exhausted = Code::ResourceExhausted as i32;
+    assert_eq!(post(&channel, PUT, message(0x7fff_ffff, b"short")).await, Some(resource_exhausted), "2 GiB, it says");
+    still_serves(&channel, "after 2 GiB").await;
+    // A key that says to be longer than the message, and bytes that are no message.
+    for body in [&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x07, 1][..], &[0xff; 40], &[0x0a]] {
+        let status = post(&channel, PUT, message(u32::try_from(body.len()).expect("short"), body)).await;
+        assert_eq!(status, Some(Code::Internal as i32), "{body:?}");
+    }
+    post(&channel, PUT, Vec::new()).await;
+    post(&channel, "/etcdserverpb.KV/Nothing", message(0, &[])).await;
+    still_serves(&channel, "after what is malformed").await;
+    for levels in [33, 60, 10_000] {
+        let txn = nested_txn(levels);
+        let status =
+            post(&channel, "/etcdserverpb.KV/Txn", message(u32::try_from(txn.len()).expect("short"), &txn)).await;
+        let refused = [Code::InvalidArgument, Code::Internal].map(|code| Some(code as i32));
+        assert!(refused.contains(&status), "{levels} levels: {status:?}");
+        still_serves(&channel, "after nested transactions").await;
+    }
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_never_reads_holds_up_nobody() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let create = |key: &'static str, range_end: &'static str| pb::WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(pb::WatchCreateRequest {
+            key: key.into(),
+            range_end: range_end.into(),
+            ..Default::default()
+        })),
+    };
+    // Its stream is open, and nobody ever takes a message from it. It has a connection of its own, as it does not give
+    // back what HTTP/2 lets a connection have.
+    let deaf = plan.channel(0).await;
+    let requests = tokio_stream::iter([create("\0", "\0")]).chain(tokio_stream::pending());
+    let deaf_stream = WatchClient::new(deaf).watch(requests).await.expect("a stream");
+    let live = tokio_stream::iter([create("seen", "")]).chain(tokio_stream::pending());
+    let mut live = WatchClient::new(channel.clone()).watch(live).await.expect("a stream").into_inner();
+    assert!(live.message().await.expect("no error").expect("a response").created);
+    let mut kv = KvClient::new(channel.clone());
+    for _ in 0..64 {
+        kv.put(put("large", vec![b'v'; 1 << 20])).await.expect("it is put");
+    }
+    kv.put(put("seen", "v")).await.expect("it is put");
+    let event = tokio::time::timeout(SOON, live.message()).await.expect("in time").expect("no error");
+    assert_eq!(event.expect("a response").events.len(), 1);
+    drop(deaf_stream);
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_watchers_on_one_stream_holds_up_nobody() {
+    const WATCHERS: usize = 100_000;
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let create = pb::WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(pb::WatchCreateRequest {
+            key: "k".into(),
+            ..Default::default()
+        })),
+    };
+    let requests = tokio_stream::iter(std::iter::repeat_n(create, WATCHERS)).chain(tokio_stream::pending());
+    let flood = plan.channel(0).await;
+    let mut stream = WatchClient::new(flood).watch(requests).await.expect("a stream").into_inner();
+    let counted = tokio::spawn(async move {
+        let mut created = 0;
+        while created < WATCHERS {
+            let response = stream.message().await.expect("no error").expect("a response");
+            created += usize::from(response.created);
+        }
+        stream
+    });
+    for n in 0..20 {
+        still_serves(&channel, &format!("beside the flood {n}")).await;
+    }
+    let stream = tokio::time::timeout(PATIENCE, counted).await.expect("in time").expect("all are created");
+    drop(stream);
+    still_serves(&channel, "after the flood").await;
+    stop(member).await;
+}
