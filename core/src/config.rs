@@ -97,6 +97,9 @@ pub struct NodeConfig {
     pub txn_ops_max: usize,
     /// One message of a watch stream carries about this many bytes of events, and at least one revision.
     pub watch_batch_bytes: usize,
+    /// A response to a watcher that allows fragments is cut so that each has about this many bytes of events, and at
+    /// least one event.
+    pub watch_fragment_bytes: usize,
     /// How often a watcher that asked for it, and had nothing to tell, is told the current revision.
     pub watch_progress_interval: Duration,
 }
@@ -134,6 +137,7 @@ impl NodeConfig {
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             watch_batch_bytes: 256 << 10,
+            watch_fragment_bytes: 1_572_864 + (512 << 10),
             watch_progress_interval: Duration::from_secs(600),
         }
     }

@@ -175,6 +175,7 @@ impl Config {
             sweep_interval: self.sweep_interval,
             watch_progress_interval: self.watch_progress_interval,
             request_bytes_max: self.request_bytes_max,
+            watch_fragment_bytes: self.grpc_receive_bytes_max(),
             txn_ops_max: self.txn_ops_max,
             ..NodeConfig::with_etcd_defaults(cluster_id, own.id, members.clone(), seed)
         }

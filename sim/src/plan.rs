@@ -237,6 +237,9 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.watch_batch_bytes {
         config.watch_batch_bytes = size(own(10, span));
     }
+    if let Some(span) = knobs.watch_fragment_bytes {
+        config.watch_fragment_bytes = size(own(17, span));
+    }
     if let Some(span) = knobs.watch_progress_interval_ms {
         config.watch_progress_interval = ms(own(11, span));
     }
@@ -307,6 +310,7 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         sweep_interval_ms: small(13, Span::new(1, 5), Span::new(1, 1_000)),
         quota_bytes: has_alarms(weather).then(|| Span::new(40_000, 400_000)),
         watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),
+        watch_fragment_bytes: small(14, Span::new(32, 400), Span::new(32, 4 << 10)),
         watch_progress_interval_ms: small(10, Span::new(100, 500), Span::new(100, 5_000)),
     }
 }
@@ -339,6 +343,7 @@ fn swarm_workload(weather: Weather) -> WorkloadSpec {
         &mut mix.compare_and_swap,
         &mut mix.multi_txn,
         &mut mix.nested_txn,
+        &mut mix.read_txn,
         &mut mix.compact,
         &mut mix.lease,
         &mut mix.watch,

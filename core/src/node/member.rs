@@ -152,7 +152,7 @@ impl Member {
             lease_replies: Vec::new(),
             leases: LeaseClock::new(config.election_timeout),
             watches: WatchHub::new(config.watch_batch_bytes, config.watch_progress_interval)
-                .with_fragment_bytes(config.request_bytes_max + (512 << 10)),
+                .with_fragment_bytes(config.watch_fragment_bytes),
             attributes: Attributes::default(),
             quota_alarm: OwnProposal::default(),
             sweep: Sweep::default(),

@@ -188,6 +188,7 @@ pub struct KnobSpec {
     pub quota_bytes: Option<Span>,
     pub sweep_interval_ms: Option<Span>,
     pub watch_batch_bytes: Option<Span>,
+    pub watch_fragment_bytes: Option<Span>,
     pub watch_progress_interval_ms: Option<Span>,
 }
 
@@ -281,6 +282,8 @@ pub struct Mix {
     pub compare_and_swap: u32,
     /// Write and read several keys at once.
     pub multi_txn: u32,
+    /// Read several keys at once, if conditions hold.
+    pub read_txn: u32,
     /// A transaction in a transaction.
     pub nested_txn: u32,
     /// Compact the history.
@@ -307,6 +310,7 @@ impl Default for Mix {
             delete_range: 2,
             compare_and_swap: 10,
             multi_txn: 6,
+            read_txn: 3,
             nested_txn: 2,
             compact: 1,
             hash: 1,

@@ -29,6 +29,7 @@ pub enum OpKind {
     DeleteRange,
     CompareAndSwap,
     MultiTxn,
+    ReadTxn,
     NestedTxn,
     Compact,
     LeaseGrant {
@@ -165,6 +166,7 @@ fn kind(mix: &Mix, draw: u64, at: u64, until: u64) -> OpKind {
         (mix.compare_and_swap, OpKind::CompareAndSwap),
         (mix.multi_txn, OpKind::MultiTxn),
         (mix.nested_txn, OpKind::NestedTxn),
+        (mix.read_txn, OpKind::ReadTxn),
         (mix.compact, OpKind::Compact),
         (mix.hash, OpKind::HashKv),
         (mix.alarm, OpKind::Alarm { member: 1 + below(nth(draw, 4), ALARMED_MEMBERS) }),

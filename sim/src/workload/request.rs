@@ -47,8 +47,8 @@ pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
     match op.kind {
         OpKind::Put => Request::Put(keeping(put(op, load, 0), nth(op.draw, 8))),
         OpKind::Get => Request::Range(get(key(), op.draw)),
-        OpKind::Range => Request::Range(range(op.draw, load)),
-        OpKind::History => Request::Range(history(op.draw, load, seen)),
+        OpKind::Range => Request::Range(filtered(range(op.draw, load), nth(op.draw, 12), seen)),
+        OpKind::History => Request::Range(filtered(history(op.draw, load, seen), nth(op.draw, 12), seen)),
         OpKind::Serializable => {
             let range = if permille(nth(op.draw, 1), 700) { get(key(), op.draw) } else { range(op.draw, load) };
             Request::Range(pb::RangeRequest { serializable: true, ..range })
@@ -60,6 +60,7 @@ pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
         }
         OpKind::CompareAndSwap => Request::Txn(compare_and_swap(op, load, seen)),
         OpKind::MultiTxn => Request::Txn(multi_txn(op, load, seen, 0)),
+        OpKind::ReadTxn => Request::Txn(read_txn(op.draw, load, seen)),
         OpKind::NestedTxn => Request::Txn(nested_txn(op, load, seen)),
         OpKind::Compact => Request::Compact(compact(op.draw, seen)),
         OpKind::LeaseGrant { lease, ttl_s } => Request::LeaseGrant(pb::LeaseGrantRequest { ttl: ttl_s, id: lease }),
@@ -121,9 +122,10 @@ pub fn watch_create(draw: u64, load: &Workload, seen: &Seen) -> pb::WatchCreateR
         3 | 4 => seen.older(nth(draw, 3), 60),
         _ => seen.revision + 1 + below_i64(nth(draw, 3), 20),
     };
-    let filters = match below(nth(draw, 4), 8) {
+    let filters = match below(nth(draw, 4), 12) {
         0 => vec![pb::watch_create_request::FilterType::Noput as i32],
         1 => vec![pb::watch_create_request::FilterType::Nodelete as i32],
+        2 => vec![1, 0],
         _ => Vec::new(),
     };
     pb::WatchCreateRequest {
@@ -133,6 +135,7 @@ pub fn watch_create(draw: u64, load: &Workload, seen: &Seen) -> pb::WatchCreateR
         filters,
         progress_notify: permille(nth(draw, 5), 500),
         prev_kv: permille(nth(draw, 6), 400),
+        fragment: permille(nth(draw, 7), 400),
         ..Default::default()
     }
 }
@@ -233,6 +236,37 @@ fn range(draw: u64, load: &Workload) -> pb::RangeRequest {
 fn sorted(asked: pb::RangeRequest, draw: u64) -> pb::RangeRequest {
     let small = |n: u64, bound: u64| i32::try_from(below(nth(draw, n), bound)).expect("a small bound");
     pb::RangeRequest { sort_order: small(0, 3), sort_target: small(1, 5), ..asked }
+}
+
+/// Now and then only what was made or changed within some revisions, of which any bound may be left out, and which may
+/// be none.
+fn filtered(asked: pb::RangeRequest, draw: u64, seen: &Seen) -> pb::RangeRequest {
+    if !permille(draw, 150) {
+        return asked;
+    }
+    let bound = |n: u64| if permille(nth(draw, n), 400) { seen.older(nth(draw, 10 + n), 60) } else { 0 };
+    pb::RangeRequest {
+        min_mod_revision: bound(0),
+        max_mod_revision: bound(1),
+        min_create_revision: bound(2),
+        max_create_revision: bound(3),
+        ..asked
+    }
+}
+
+/// A transaction that only reads, so that it goes past the log; now and then one that any member may answer from what
+/// it has.
+fn read_txn(draw: u64, load: &Workload, seen: &Seen) -> pb::TxnRequest {
+    let serializable = permille(nth(draw, 1), 250);
+    let read = |n: u64| {
+        let revision = if permille(nth(draw, 20 + n), 200) { past(nth(draw, 30 + n), seen) } else { 0 };
+        op_of(Op::RequestRange(pb::RangeRequest { revision, serializable, ..range(nth(draw, 40 + n), load) }))
+    };
+    pb::TxnRequest {
+        compare: (0..below(nth(draw, 2), 3)).map(|n| compare(nth(draw, 60 + n), load, seen)).collect(),
+        success: (0..below(nth(draw, 3), 3)).map(read).collect(),
+        failure: (10..10 + below(nth(draw, 4), 3)).map(read).collect(),
+    }
 }
 
 /// A read at an older revision; now and then at one that does not exist yet.

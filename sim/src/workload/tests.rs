@@ -55,7 +55,7 @@ fn every_kind_of_the_mix_occurs_and_hardly_a_request_is_one_that_etcd_refuses_at
             assert!(verdict.is_ok() || may_collide && verdict == Err(Status::DuplicateKey), "{request:?}");
         }
     }
-    assert_eq!(kinds.len(), 20, "{kinds:?}");
+    assert_eq!(kinds.len(), 21, "{kinds:?}");
     assert!(refused > 0, "now and then a transaction writes a key twice");
 }
 

@@ -102,6 +102,15 @@ impl LeaseLives {
         }
     }
 
+    /// Judges that somebody asked for the lease, whatever became of it.
+    pub(super) fn judge_existence(&self, lease: i64) -> Result<(), String> {
+        let is_asked_for = self.lives.get(&lease).is_some_and(|life| life.granted_from.is_some());
+        if is_asked_for || !self.anonymous.is_empty() {
+            return Ok(());
+        }
+        Err(format!("it lists lease {lease:x}, which nobody asked for"))
+    }
+
     /// Whether the lease may exist for a grant that is refused because it does.
     pub(super) fn may_exist(&self, lease: i64, op: OpId, invoked: u64) -> bool {
         let Some(life) = self.lives.get(&lease) else { return !self.anonymous.is_empty() };

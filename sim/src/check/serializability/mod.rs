@@ -30,6 +30,7 @@
 //! fits no place; two that claim one revision, or of which the one that was over before the other began has to come
 //! after it; or, for a revision that nobody acknowledged, those that could have made it and are needed elsewhere.
 
+mod lease_keys;
 mod leases;
 mod operation;
 mod ownership;
@@ -49,7 +50,7 @@ use self::operation::{Known, named};
 use self::operation::{Operation, is_linearizable, may_write};
 pub(super) use self::operation::{header, header_revision};
 use self::ownership::Ownership;
-use super::model::{NEVER_COMPACTED, Refused, Store, defects, execute, has_effect, show};
+use super::model::{NEVER_COMPACTED, Refused, Store, defects, execute, has_effect};
 use super::{CheckConfig, Checker, Interest, Violation, Witness};
 use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{Observation, Observed};
@@ -291,6 +292,13 @@ impl Serializability {
                 self.leases.judge_use(revoke.id, operation.invoked).map_err(wrong)?;
                 self.judge_revocation(revoke.id, header).map_err(wrong)
             }
+            (Request::LeaseTimeToLive(asked), Response::LeaseTimeToLive(told)) => {
+                self.judge_keys(asked.keys, told, header).map_err(wrong)
+            }
+            (Request::LeaseLeases(_), Response::LeaseLeases(told)) => {
+                // A member that lags lists leases that are long gone, but none that nobody asked for.
+                told.leases.iter().try_for_each(|lease| self.leases.judge_existence(lease.id)).map_err(wrong)
+            }
             (Request::Range(_) | Request::Put(_) | Request::DeleteRange(_) | Request::Txn(_), _) => {
                 self.judge_kv(op, operation, response, header).map_err(wrong)
             }
@@ -328,23 +336,6 @@ impl Serializability {
             return Err(format!("it succeeded, but {compacted} was compacted before it began{}", named(by)));
         }
         Ok(())
-    }
-
-    /// A revocation leaves no key with the lease. It may own its header's revision if that looks like the end of the
-    /// lease; but that may as well be the work of a deletion just before, so it claims nothing.
-    fn judge_revocation(&mut self, lease: i64, header: Revision) -> Result<(), String> {
-        if header < self.store.floor() {
-            self.unjudged += 1;
-            return Ok(());
-        }
-        let since = (header + 1..=self.store.head()).flat_map(|revision| self.store.events(revision));
-        let touched = since.filter_map(|event| event.kv.as_ref()).map(|kv| &kv.key);
-        let attached = self.store.attached(lease).into_iter().flatten();
-        let left = attached.chain(touched).find(|key| self.store.at(key, header).is_some_and(|kv| kv.lease == lease));
-        match left {
-            Some(key) => Err(format!("at revision {header} the lease still has key {}", show(key))),
-            None => Ok(()),
-        }
     }
 
     fn judge_kv(

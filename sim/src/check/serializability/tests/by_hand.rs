@@ -174,6 +174,48 @@ fn the_end_of_a_lease_owns_a_revision_that_deletes_all_its_keys_in_byte_order() 
     assert!(told(&[gone("a", 4)]).is_err());
 }
 
+fn keys_of(op: u64, lease: i64) -> HistoryEvent {
+    invoke(op, 9, Request::LeaseTimeToLive(pb::LeaseTimeToLiveRequest { id: lease, keys: true }))
+}
+
+fn has_keys(op: u64, at: i64, ttl: i64, granted_ttl: i64, keys: &[&str]) -> HistoryEvent {
+    let keys = keys.iter().map(|key| bytes(key)).collect();
+    answered(
+        op,
+        Response::LeaseTimeToLive(pb::LeaseTimeToLiveResponse { header: header(1, at), id: 7, ttl, granted_ttl, keys }),
+    )
+}
+
+#[test]
+fn what_is_told_of_a_lease_is_that_of_one_revision() {
+    let mut begun = grant(1, 7).to_vec();
+    begun.extend([put_with(2, "b", 7), revision(&[leased("b", 2, 7)]), put_answered(2, 2)]);
+    begun.extend([put_with(3, "a", 7), revision(&[leased("a", 3, 7)]), put_answered(3, 3)]);
+    begun.extend([put_with(4, "b", 0), revision(&[KeyValue { create_revision: 2, version: 2, ..leased("b", 4, 0) }])]);
+    let told = |answer| judge(&[&begun[..], &[keys_of(5, 7), answer]].concat());
+    for (at, keys) in [(1, &[][..]), (2, &["b"]), (3, &["a", "b"]), (4, &["a"])] {
+        assert_eq!(told(has_keys(5, at, 9, 10, keys)), Ok(()), "{at}");
+    }
+    let wrong = told(has_keys(5, 4, 9, 10, &["a", "b"])).expect_err("b has left it");
+    assert!(wrong.ends_with("at revision 4 it has the keys [\"a\" \"b\"], not [\"a\"]"), "{wrong}");
+    assert!(told(has_keys(5, 3, 9, 10, &["b", "a"])).is_err(), "not in byte order");
+    assert!(told(has_keys(5, 3, 9, 10, &["a"])).is_err(), "one is missing");
+    assert_eq!(told(has_keys(5, 4, -1, 0, &[])), Ok(()), "unknown: nothing is told");
+    assert!(told(has_keys(5, 4, -1, 10, &[])).is_err(), "its end is due, but it is there with its keys");
+}
+
+#[test]
+fn leases_that_nobody_asked_for_are_not_listed() {
+    let list = |id| {
+        let leases = vec![pb::LeaseStatus { id }];
+        let told = pb::LeaseLeasesResponse { header: header(1, 1), leases };
+        [invoke(2, 9, Request::LeaseLeases(pb::LeaseLeasesRequest {})), answered(2, Response::LeaseLeases(told))]
+    };
+    let begun = grant(1, 7);
+    assert_eq!(judge(&[&begun[..], &list(7)].concat()), Ok(()));
+    assert!(refusal(&[&begun[..], &list(8)].concat()).contains("it lists lease 8, which nobody asked for"));
+}
+
 #[test]
 fn a_put_with_a_lease_that_was_revoked_before_it_began_is_refused() {
     let revoke = [
