@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use detcd_core::api::read_stream::RangeChunks;
 use detcd_core::api::{self, ReadRequest, Request, Response, Status};
+use detcd_core::proto::etcdserverpb::RangeRequest;
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::{CallId, NodeId, StreamId};
 use detcd_core::{Input, Phase, StoreView};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::driver::Published;
 use crate::host::Host;
@@ -70,6 +72,51 @@ impl Calls {
     ///
     /// `timeout` is the client's, if it gave one; the contract's limit holds beside it.
     pub async fn call(&self, request: Request, timeout: Option<Duration>) -> Result<Response, Status> {
+        let (answer, place) = self.ask(request, timeout).await?;
+        match answer {
+            Answer::Reply(result) => result,
+            Answer::Read { request, view, header } if is_short(&request) => api::read::execute(&view, &request, header),
+            Answer::Read { request, view, header } => {
+                let read = move || api::read::execute(&view, &request, header);
+                self.apart(read, place).await
+            }
+        }
+    }
+
+    /// Asks the node for a range, which is answered in chunks of about so many bytes. The call counts as long as they
+    /// exist.
+    pub async fn range_in_chunks(
+        &self,
+        request: RangeRequest,
+        timeout: Option<Duration>,
+        chunk_bytes: usize,
+    ) -> Result<(RangeChunks, OwnedSemaphorePermit), Status> {
+        match self.ask(Request::Range(request), timeout).await? {
+            (Answer::Read { request: ReadRequest::Range(request), view, header }, place) => {
+                Ok((RangeChunks::new(*view, request, header, chunk_bytes), place))
+            }
+            (Answer::Reply(Err(status)), _) => Err(status),
+            (other, _) => unreachable!("a range is read, or refused, not {other:?}"),
+        }
+    }
+
+    /// Runs what may take long apart from the tasks. It runs to its end, even if nobody waits for it any more; so long
+    /// `place` is kept.
+    pub async fn apart<T: Send + 'static, P: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        place: P,
+    ) -> T {
+        let permit = Arc::clone(&self.long_reads_free).acquire_owned().await.expect("this semaphore is never closed");
+        let kept = move || {
+            let result = work();
+            drop((permit, place));
+            result
+        };
+        self.host.apart(kept).await
+    }
+
+    async fn ask(&self, request: Request, timeout: Option<Duration>) -> Result<(Answer, OwnedSemaphorePermit), Status> {
         let place = Arc::clone(&self.calls_free).try_acquire_owned().map_err(|_| Status::TooManyRequests)?;
         let call = CallId(self.next_call.fetch_add(1, Ordering::Relaxed));
         let deadline = self.host.now() + timeout.unwrap_or(self.timeout).min(self.timeout);
@@ -79,22 +126,7 @@ impl Calls {
         let answer = answered.await;
         guard.call = None;
         // The node's thread may be gone.
-        let (answer, place) = answer.map_err(|oneshot::error::RecvError { .. }| Status::Stopped)?;
-        match answer {
-            Answer::Reply(result) => result,
-            Answer::Read { request, view, header } if is_short(&request) => api::read::execute(&view, &request, header),
-            Answer::Read { request, view, header } => {
-                let permits = Arc::clone(&self.long_reads_free);
-                let permit = permits.acquire_owned().await.expect("this semaphore is never closed");
-                let read = move || {
-                    let result = api::read::execute(&view, &request, header);
-                    // It runs to its end, even if nobody waits for it any more: so long it counts.
-                    drop((permit, place));
-                    result
-                };
-                self.host.apart(read).await
-            }
-        }
+        answer.map_err(|oneshot::error::RecvError { .. }| Status::Stopped)
     }
 
     /// A number for a new watch stream.
@@ -165,7 +197,7 @@ mod tests {
     use super::*;
     use crate::played::Played;
     use detcd_core::StoreView;
-    use detcd_core::proto::etcdserverpb::{RangeRequest, RequestOp, TxnRequest};
+    use detcd_core::proto::etcdserverpb::{RequestOp, TxnRequest};
 
     #[tokio::test]
     async fn a_call_that_is_dropped_is_cancelled_and_one_too_many_is_refused() {

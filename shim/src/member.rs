@@ -91,7 +91,7 @@ impl Member {
 
         let calls = Calls::new(host.clone(), Arc::clone(&inbox), Arc::clone(&published), timeout, calls_max);
         let calls = Arc::new(calls);
-        let services = Services::new(Arc::clone(&calls), config.election_timeout);
+        let services = Services::new(Arc::clone(&calls), config.election_timeout, config.request_bytes_max);
         let routes = Routes::new(&services, http::router(calls), config.grpc_receive_bytes_max());
         let (stopping, stops) = watch::channel(false);
         let connections = connections();

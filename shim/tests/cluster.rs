@@ -308,6 +308,50 @@ async fn a_reached_quota_raises_an_alarm_that_every_service_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_range_comes_in_chunks_of_one_revision() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let mut kv = KvClient::new(plan.channel(0).await);
+    for n in 0..200 {
+        kv.put(put(&format!("k{n:03}"), "v")).await.expect("it is put");
+    }
+    let all = pb::RangeRequest { range_end: "l".into(), ..get("k") };
+    let whole = kv.range(all.clone()).await.expect("a range").into_inner();
+    let mut stream = kv.range_stream(all.clone()).await.expect("a stream").into_inner();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = stream.message().await.expect("no error") {
+        chunks.push(chunk.range_response.expect("a part"));
+        // What is written meanwhile belongs to another revision.
+        kv.put(put("k999", "late")).await.expect("it is put");
+    }
+    let lens: Vec<usize> = chunks.iter().map(|chunk| chunk.kvs.len()).collect();
+    assert_eq!(lens, [10, 20, 40, 80, 50]);
+    let last = chunks.last().expect("the last").clone();
+    assert_eq!((last.count, last.more), (200, false));
+    assert_eq!(last.header.expect("a header").revision, whole.header.expect("a header").revision);
+    assert_eq!(chunks.into_iter().flat_map(|chunk| chunk.kvs).collect::<Vec<_>>(), whole.kvs);
+
+    let mut refused = async |request| {
+        let error = match kv.range_stream(request).await {
+            Ok(stream) => stream.into_inner().message().await.expect_err("refused"),
+            Err(error) => error,
+        };
+        (error.code(), error.message().to_string())
+    };
+    let custom = "RangeStream does not support custom sort orders";
+    let descending = pb::RangeRequest { sort_order: 2, ..all.clone() };
+    assert_eq!(refused(descending).await, (Code::Unimplemented, custom.into()));
+    let filtered = pb::RangeRequest { min_mod_revision: 1, ..all.clone() };
+    let filters = "RangeStream does not support revision filters";
+    assert_eq!(refused(filtered).await, (Code::Unimplemented, filters.into()));
+    assert_eq!(refused(get("")).await, (Code::InvalidArgument, "etcdserver: key is not provided".into()));
+    let future = pb::RangeRequest { revision: 1 << 40, ..all };
+    assert_eq!(refused(future).await.0, Code::OutOfRange);
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_without_a_quorum_says_so_in_every_way() {
     let plan = Plan::new(3);
     let member = plan.start(0).await;

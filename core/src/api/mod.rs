@@ -2,6 +2,7 @@
 
 pub mod quota;
 pub mod read;
+pub mod read_stream;
 mod status;
 pub mod validate;
 

@@ -64,7 +64,8 @@ pub fn check_size(encoded_bytes: usize, limits: &Limits) -> Result<(), Status> {
     if encoded_bytes > limits.request_bytes_max { Err(Status::RequestTooLarge) } else { Ok(()) }
 }
 
-fn check_range(request: &pb::RangeRequest) -> Result<(), Status> {
+/// Checks a range.
+pub fn check_range(request: &pb::RangeRequest) -> Result<(), Status> {
     if request.key.is_empty() {
         return Err(Status::EmptyKey);
     }

@@ -30,6 +30,31 @@ pub(crate) fn range(mvcc: &Mvcc, request: &pb::RangeRequest) -> Result<pb::Range
     Ok(pb::RangeResponse { header, kvs, more, count })
 }
 
+/// The first keys of a range without order and filters, `keys_max` at most, and whether there are more. Takes a time in
+/// proportion to what it gives, however large the range is.
+pub(crate) fn range_uncounted(
+    mvcc: &Mvcc,
+    request: &pb::RangeRequest,
+    keys_max: usize,
+) -> Result<(Vec<mvccpb::KeyValue>, bool), Status> {
+    let at = read_at(mvcc, request.revision)?;
+    let (mut kvs, mut more) = (Vec::new(), false);
+    mvcc.visit(&KeyRange::new(&request.key, &request.range_end), at, |record| {
+        more = kvs.len() == keys_max;
+        if !more {
+            kvs.push(present(record, request));
+        }
+        !more
+    });
+    Ok((kvs, more))
+}
+
+/// How many keys a range has.
+pub(crate) fn count(mvcc: &Mvcc, request: &pb::RangeRequest) -> Result<i64, Status> {
+    let at = read_at(mvcc, request.revision)?;
+    Ok(mvcc.count(&KeyRange::new(&request.key, &request.range_end), at) as i64)
+}
+
 /// Which revision a plain `Range` means: 0 and below is the latest.
 fn read_at(mvcc: &Mvcc, revision: Revision) -> Result<ReadAt, Status> {
     if revision > mvcc.newest_revision() {

@@ -1,16 +1,77 @@
 //! Keys and values.
 
 use detcd_core::api::Request;
+use detcd_core::api::read_stream::RangeChunks;
+use detcd_core::api::validate::check_range;
 use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
-use super::{Services, expect_response};
+use super::{Services, expect_response, status, timeout_of};
 use crate::rpc::kv_server::Kv;
+
+/// What cannot be streamed, with etcd's texts.
+fn check_streamed(request: &pb::RangeRequest) -> Result<(), Status> {
+    check_range(request).map_err(status::to_grpc)?;
+    let in_key_order = request.sort_order() == SortOrder::None
+        || request.sort_order() == SortOrder::Ascend && request.sort_target() == SortTarget::Key;
+    let bounds =
+        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
+    if !in_key_order {
+        return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+    }
+    if bounds != [0; 4] {
+        return Err(Status::unimplemented("RangeStream does not support revision filters"));
+    }
+    Ok(())
+}
+
+type Chunks = mpsc::Sender<Result<pb::RangeStreamResponse, Status>>;
+
+impl Services {
+    /// Makes chunk after chunk as they are taken, to the end or until nobody takes them any more.
+    async fn send_chunks(&self, mut chunks: RangeChunks, responses: &Chunks, place: OwnedSemaphorePermit) {
+        loop {
+            let Ok(taken) = responses.reserve().await else { break };
+            let make = move || {
+                let chunk = chunks.next_chunk();
+                (chunk, chunks)
+            };
+            let (chunk, rest) = self.calls.apart(make, ()).await;
+            chunks = rest;
+            let Some(chunk) = chunk else { break };
+            let response = |range| pb::RangeStreamResponse { range_response: Some(range) };
+            taken.send(chunk.map(response).map_err(status::to_grpc));
+        }
+        drop(place);
+    }
+}
 
 #[tonic::async_trait]
 impl Kv for Services {
     async fn range(&self, request: tonic::Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         expect_response!(self.unary(request, Request::Range).await?, Range)
+    }
+
+    type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
+
+    async fn range_stream(
+        &self,
+        request: tonic::Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        self.admit(request.metadata())?;
+        let timeout = timeout_of(request.metadata());
+        let request = request.into_inner();
+        check_streamed(&request)?;
+        let chunks = self.calls.range_in_chunks(request, timeout, self.chunk_bytes).await;
+        let (chunks, place) = chunks.map_err(status::to_grpc)?;
+        // One chunk may wait; the next is made when it has been taken.
+        let (responses, stream) = mpsc::channel(1);
+        let services = self.clone();
+        self.calls.host().spawn_detached(async move { services.send_chunks(chunks, &responses, place).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     async fn put(&self, request: tonic::Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {

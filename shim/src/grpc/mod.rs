@@ -27,12 +27,14 @@ pub struct Services {
     calls: Arc<Calls>,
     /// How long a stream that asked for a leader lives without one.
     leaderless_max: Duration,
+    /// How large the chunks of a range become, in bytes.
+    chunk_bytes: usize,
 }
 
 impl Services {
     /// Services that call through `calls`.
-    pub fn new(calls: Arc<Calls>, election_timeout: Duration) -> Services {
-        Services { calls, leaderless_max: LEADERLESS_ELECTIONS_MAX * election_timeout }
+    pub fn new(calls: Arc<Calls>, election_timeout: Duration, chunk_bytes: usize) -> Services {
+        Services { calls, leaderless_max: LEADERLESS_ELECTIONS_MAX * election_timeout, chunk_bytes }
     }
 
     /// Calls the node for a unary request.
