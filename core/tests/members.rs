@@ -3,6 +3,8 @@
 mod cluster;
 #[path = "members/compaction.rs"]
 mod compaction;
+#[path = "members/expiry.rs"]
+mod expiry;
 #[path = "members/quota.rs"]
 mod quota;
 
