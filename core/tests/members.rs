@@ -402,6 +402,38 @@ fn a_leader_hands_on_when_one_write_takes_too_long_although_an_older_one_is_done
 }
 
 #[test]
+fn a_write_whose_time_is_over_is_told_what_the_cause_may_be() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let [follower, third] = [(leader + 1) % 3, (leader + 2) % 3];
+    let peer = |at: usize| NodeId(at as u64 + 1);
+    let mut time_out = |cluster: &mut Cluster, at: usize, filter: fn(&'static str) -> usize| {
+        cluster.filter(filter);
+        let answer = cluster.ask(at, put("k", "v"));
+        cluster.filter(|_| 1);
+        cluster.run_ms(3_000);
+        answer
+    };
+    // A forwarded proposal is never heard of, and nothing else is wrong.
+    let lost = |kind| usize::from(kind != "forward-propose");
+    assert_eq!(time_out(&mut cluster, follower, lost), Err(Status::Timeout));
+    cluster.input(follower, Input::Link { peer: peer(leader), up: false });
+    assert_eq!(time_out(&mut cluster, follower, lost), Err(Status::TimeoutConnectionLost));
+    cluster.input(follower, Input::Link { peer: peer(leader), up: true });
+    cluster.run_ms(10);
+    assert_eq!(time_out(&mut cluster, follower, lost), Err(Status::Timeout), "it is up again since before that");
+    // The leader fails while it has the write, and there is another one soon after.
+    cluster.filter(lost);
+    let call = cluster.call(follower, put("k", "v"));
+    cluster.run_ms(100);
+    cluster.kill(leader);
+    cluster.filter(|_| 1);
+    cluster.run_ms(10_000);
+    assert_eq!(cluster.answers.remove(&call), Some(Err(Status::TimeoutLeaderFail)));
+    assert!(cluster.node(third).status().leader != peer(leader));
+}
+
+#[test]
 fn a_keepalive_names_no_revision_after_the_question() {
     let mut cluster = Cluster::new(3, |_| {});
     let leader = cluster.leader();

@@ -105,6 +105,8 @@ statuses! {
     Timeout => Unavailable, "etcdserver: request timed out";
     /// The outcome is unknown, and a change of leader is the likely cause.
     TimeoutLeaderFail => Unavailable, "etcdserver: request timed out, possibly due to previous leader failure";
+    /// The outcome is unknown, and a broken link is the likely cause.
+    TimeoutConnectionLost => Unavailable, "etcdserver: request timed out, possibly due to connection lost";
 }
 
 impl fmt::Display for Status {

@@ -9,28 +9,29 @@ use crate::types::CallId;
 /// The calls that wait.
 #[derive(Default)]
 pub(super) struct Calls {
-    waiting: BTreeMap<CallId, Instant>,
+    /// Each with its deadline and, if it writes, when it began.
+    waiting: BTreeMap<CallId, (Instant, Option<Instant>)>,
     deadlines: BTreeSet<(Instant, CallId)>,
 }
 
 impl Calls {
-    /// A call begins to wait.
-    pub(super) fn begin(&mut self, call: CallId, deadline: Instant) {
-        let before = self.waiting.insert(call, deadline);
+    /// A call begins to wait; `write_begun` is now if it writes.
+    pub(super) fn begin(&mut self, call: CallId, deadline: Instant, write_begun: Option<Instant>) {
+        let before = self.waiting.insert(call, (deadline, write_begun));
         assert!(before.is_none(), "call {call} is used twice");
         self.deadlines.insert((deadline, call));
     }
 
     /// The call is answered, or given up: true if an answer was still wanted.
     pub(super) fn finish(&mut self, call: CallId) -> bool {
-        let Some(deadline) = self.waiting.remove(&call) else { return false };
+        let Some((deadline, _)) = self.waiting.remove(&call) else { return false };
         self.deadlines.remove(&(deadline, call));
         true
     }
 
     /// The call has no deadline any more, if an answer is still wanted.
     pub(super) fn let_wait(&mut self, call: CallId) {
-        if let Some(deadline) = self.waiting.get_mut(&call) {
+        if let Some((deadline, _)) = self.waiting.get_mut(&call) {
             self.deadlines.remove(&(*deadline, call));
             *deadline = Instant::NEVER;
             self.deadlines.insert((*deadline, call));
@@ -42,14 +43,15 @@ impl Calls {
         self.waiting.contains_key(&call)
     }
 
-    /// Takes out a call whose deadline has passed.
-    pub(super) fn pop_overdue(&mut self, now: Instant) -> Option<CallId> {
+    /// Takes out a call whose deadline has passed, with the time at which it began if it writes.
+    pub(super) fn pop_overdue(&mut self, now: Instant) -> Option<(CallId, Option<Instant>)> {
         let (deadline, call) = self.deadlines.first().copied()?;
         if deadline > now {
             return None;
         }
+        let (_, write_begun) = self.waiting.get(&call).copied()?;
         self.finish(call);
-        Some(call)
+        Some((call, write_begun))
     }
 
     /// The next deadline.

@@ -17,6 +17,7 @@ use super::snapshot_send::Sending;
 use super::status::{NodeStatus, Phase, Role, Wakeup};
 use super::stopping::Stopping;
 use super::sweep::Sweep;
+use super::timeouts::Causes;
 use super::writes::WritesInFlight;
 use crate::api::{Request, Response, Status};
 use crate::config::NodeConfig;
@@ -93,6 +94,7 @@ pub(super) struct Member {
     pub(super) unapplied: VecDeque<Entry>,
 
     pub(super) calls: Calls,
+    pub(super) causes: Causes,
     pub(super) proposals: Proposals,
     pub(super) judged: Judged,
     pub(super) reads: Reads,
@@ -144,6 +146,7 @@ impl Member {
             state,
             unapplied: VecDeque::new(),
             calls: Calls::default(),
+            causes: Causes::default(),
             proposals: Proposals::default(),
             judged: Judged::default(),
             reads: Reads::default(),
@@ -361,6 +364,7 @@ impl Member {
     }
 
     fn link(&mut self, peer: NodeId, up: bool) {
+        self.causes.link(peer, up, self.now);
         if !up {
             self.consensus.unreachable(peer);
         }
@@ -376,7 +380,7 @@ impl Member {
             return;
         }
         let deadline = deadline.min(self.now + self.config.request_timeout());
-        self.calls.begin(call, deadline);
+        self.calls.begin(call, deadline, is_write(&request).then_some(self.now));
         self.request(call, request, out);
     }
 
@@ -452,8 +456,9 @@ impl Member {
             self.forget_unwanted();
             self.publish_attributes(out);
         }
-        while let Some(call) = self.calls.pop_overdue(self.now) {
-            out.effects.push(Effect::Reply { call, result: Err(Status::Timeout) });
+        while let Some((call, write_begun)) = self.calls.pop_overdue(self.now) {
+            let status = write_begun.map_or(Status::Timeout, |begun| self.timeout_of_write(begun));
+            out.effects.push(Effect::Reply { call, result: Err(status) });
         }
         let (_, term, _) = self.consensus.standing();
         self.reads.give_up_stale(self.now, term);
@@ -578,6 +583,7 @@ impl Member {
         let (role, term, leader) = standing;
         let led_term = self.standing.1;
         self.standing = standing;
+        self.causes.leader(leader, self.now);
         out.notes.push(Note::Role { role, term, leader });
         self.reads.unpark();
         let leads_anew = role == Role::Leader && (before != Role::Leader || term != led_term);
@@ -657,5 +663,27 @@ impl Member {
     /// The index of the last applied entry.
     pub(super) fn applied(&self) -> LogIndex {
         self.state.as_view().applied()
+    }
+}
+
+/// Whether a request changes something, so that it may have done so when its time is over.
+fn is_write(request: &Request) -> bool {
+    match request {
+        Request::Put(_)
+        | Request::DeleteRange(_)
+        | Request::Txn(_)
+        | Request::Compact(_)
+        | Request::LeaseGrant(_)
+        | Request::LeaseRevoke(_)
+        | Request::Alarm(_) => true,
+        Request::Range(_)
+        | Request::LeaseKeepAlive(_)
+        | Request::LeaseTimeToLive(_)
+        | Request::LeaseLeases(_)
+        | Request::MemberList(_)
+        | Request::Status(_)
+        | Request::Defragment(_)
+        | Request::Hash(_)
+        | Request::HashKv(_) => false,
     }
 }

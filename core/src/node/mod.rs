@@ -20,6 +20,7 @@ mod snapshot_send;
 mod status;
 mod stopping;
 mod sweep;
+mod timeouts;
 mod writes;
 
 pub use status::{NodeStatus, Phase, Role, Wakeup};

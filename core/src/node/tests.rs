@@ -50,7 +50,7 @@ fn the_remaining_time_of_a_lease_is_not_told_by_a_member_whose_clock_stopped_mea
     // Confirmed while it led, and released when its leadership is over.
     member.leases.step_down();
     let (call, until) = (CallId(99), Instant::NEVER);
-    member.calls.begin(call, until);
+    member.calls.begin(call, until, None);
     member.reads.confirmed_elsewhere(applied, Waiter::Lease { call, op: time_to_live.clone() });
     let forwarded = Waiter::Forwarded { peer: NodeId(9), boot: 1, sequence: 1, lease: Some(time_to_live), until };
     member.reads.confirmed_elsewhere(applied, forwarded);

@@ -23,9 +23,11 @@ const ELSEWHERE: &[Status] = &[
     Status::Timeout,
     // A call that comes in while the member stops is a race: the tests of core's stopping.
     Status::Stopped,
-    // Never told: a read whose leader is gone is asked again of the next one, and a timeout does not guess its cause.
-    Status::LeaderChanged,
+    // Leaders that fail and links that break: the tests of core's members.
     Status::TimeoutLeaderFail,
+    Status::TimeoutConnectionLost,
+    // Never told: a read whose leader is gone is asked again of the next one.
+    Status::LeaderChanged,
 ];
 
 fn key_put() -> pb::PutRequest {
