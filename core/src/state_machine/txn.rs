@@ -109,7 +109,10 @@ fn check(store: &Store, request: &pb::TxnRequest, path: &mut impl Iterator<Item 
     for operation in branch(request, succeeded) {
         match &operation.request {
             Some(Op::RequestRange(request)) => check_range(store, request)?,
-            Some(Op::RequestPut(request)) => check_put(store, request)?,
+            Some(Op::RequestPut(request)) => {
+                check_kept(store, request)?;
+                check_lease(store, request)?;
+            }
             Some(Op::RequestTxn(nested)) => check(store, nested, path)?,
             Some(Op::RequestDeleteRange(_)) | None => {}
         }
@@ -128,16 +131,22 @@ fn check_range(store: &Store, request: &pb::RangeRequest) -> Result<(), Status> 
     }
 }
 
-/// Whether a put can run on the present state: its lease exists, and its key, if something of it is to be kept.
+/// Whether a put can run on the present state: its lease exists, and its key, if something of it is to be kept. As in
+/// etcd, a put by itself is asked for the lease first, and one of a transaction for the key.
 pub(crate) fn check_put(store: &Store, request: &pb::PutRequest) -> Result<(), Status> {
-    if request.lease != 0 && store.leases.get(LeaseId(request.lease)).is_none() {
-        return Err(Status::LeaseNotFound);
-    }
+    check_lease(store, request)?;
+    check_kept(store, request)
+}
+
+fn check_lease(store: &Store, request: &pb::PutRequest) -> Result<(), Status> {
+    let exists = request.lease == 0 || store.leases.get(LeaseId(request.lease)).is_some();
+    if exists { Ok(()) } else { Err(Status::LeaseNotFound) }
+}
+
+fn check_kept(store: &Store, request: &pb::PutRequest) -> Result<(), Status> {
     let keeps = request.ignore_value || request.ignore_lease;
-    if keeps && store.mvcc.get(&request.key, ReadAt::Latest).is_none() {
-        return Err(Status::KeyNotFound);
-    }
-    Ok(())
+    let exists = !keeps || store.mvcc.get(&request.key, ReadAt::Latest).is_some();
+    if exists { Ok(()) } else { Err(Status::KeyNotFound) }
 }
 
 /// What runs the operations of a transaction.

@@ -141,19 +141,21 @@ impl Model {
         Ok(pb::RangeResponse { header, kvs, more, count })
     }
 
-    fn check_put(&self, request: &pb::PutRequest) -> Result<(), Status> {
-        if request.lease != 0 && !self.leases.contains_key(&request.lease) {
-            return Err(Status::LeaseNotFound);
-        }
-        let needs_key = request.ignore_value || request.ignore_lease;
-        if needs_key && !self.now().contains_key(request.key.as_ref()) {
-            return Err(Status::KeyNotFound);
-        }
-        Ok(())
+    fn lacks_lease(&self, request: &pb::PutRequest) -> bool {
+        request.lease != 0 && !self.leases.contains_key(&request.lease)
+    }
+
+    fn lacks_key(&self, request: &pb::PutRequest) -> bool {
+        (request.ignore_value || request.ignore_lease) && !self.now().contains_key(request.key.as_ref())
     }
 
     pub fn put(&mut self, request: &pb::PutRequest) -> Result<pb::PutResponse, Status> {
-        self.check_put(request)?;
+        if self.lacks_lease(request) {
+            return Err(Status::LeaseNotFound);
+        }
+        if self.lacks_key(request) {
+            return Err(Status::KeyNotFound);
+        }
         let response = self.write(request);
         self.commit();
         Ok(response)
@@ -234,7 +236,9 @@ impl Model {
                         return Err(Status::Compacted);
                     }
                 }
-                Op::RequestPut(put) => self.check_put(put)?,
+                Op::RequestPut(put) if self.lacks_key(put) => return Err(Status::KeyNotFound),
+                Op::RequestPut(put) if self.lacks_lease(put) => return Err(Status::LeaseNotFound),
+                Op::RequestPut(_) => {}
                 Op::RequestDeleteRange(_) => {}
                 Op::RequestTxn(nested) => self.check_txn(nested)?,
             }

@@ -175,6 +175,16 @@ fn a_txn_that_cannot_run_to_its_end_changes_nothing() {
     assert!(machine.txn(txn).is_ok());
 }
 
+/// etcd (checkPut in server/etcdserver/txn, and Put there) asks the other way round inside of a transaction.
+#[test]
+fn a_put_without_its_key_and_its_lease_names_the_key_in_a_txn_and_the_lease_elsewhere() {
+    let mut machine = Machine::new();
+    let neither = pb::PutRequest { lease: 77, ignore_value: true, ..put("a", "") };
+    assert_eq!(machine.try_put(neither.clone()), Err(Status::LeaseNotFound));
+    let success = vec![op(Op::RequestPut(neither))];
+    assert_eq!(machine.txn(pb::TxnRequest { success, ..Default::default() }), Err(Status::KeyNotFound));
+}
+
 #[test]
 fn before_any_compaction_a_txn_may_read_at_minus_one_and_no_lower() {
     let mut machine = Machine::new();
