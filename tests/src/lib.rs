@@ -3,6 +3,7 @@
 //! This crate has no promise to keep towards users: it exists for its tests and for the binary `detcd-load`.
 
 pub mod cluster;
+pub mod differential;
 pub mod launch;
 pub mod load;
 pub mod recording;

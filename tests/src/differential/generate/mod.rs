@@ -1,0 +1,151 @@
+//! What is asked next: a function of the seed, the position, and what both servers have told so far.
+
+mod kv;
+mod lease;
+mod txn;
+mod watch;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use detcd_core::api::Request;
+
+use super::dice::Dice;
+use super::known::Version;
+use super::step::Step;
+use super::world::World;
+
+/// Draws the steps of a run.
+#[derive(Debug)]
+pub(super) struct Generator {
+    seed: u64,
+    etcd: Version,
+    position: u64,
+    /// Steps that belong to one that was drawn before.
+    planned: VecDeque<Step>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Range,
+    Put,
+    DeleteRange,
+    Txn,
+    Compact,
+    Lease,
+    Watch,
+    Expiry,
+    Fragments,
+}
+
+const KINDS: [(u64, Kind); 9] = [
+    (2_800, Kind::Range),
+    (2_200, Kind::Put),
+    (600, Kind::DeleteRange),
+    (2_600, Kind::Txn),
+    (120, Kind::Compact),
+    (1_200, Kind::Lease),
+    (400, Kind::Watch),
+    // These take seconds, so they are rare, and a run begins with one of each.
+    (2, Kind::Expiry),
+    (2, Kind::Fragments),
+];
+
+/// The positions at which a run does not leave it to chance.
+const EXPIRY_AT: u64 = 500;
+const FRAGMENTS_AT: u64 = 700;
+
+impl Generator {
+    /// The steps of the run of `seed` against an etcd of version `etcd`.
+    pub fn new(seed: u64, etcd: Version) -> Generator {
+        Generator { seed, etcd, position: 0, planned: VecDeque::new() }
+    }
+
+    /// The next step.
+    pub fn next(&mut self, world: &World) -> Step {
+        self.position += 1;
+        if let Some(step) = self.planned.pop_front() {
+            return step;
+        }
+        let dice = &mut Dice::new(self.seed, self.position);
+        let kind = match self.position {
+            EXPIRY_AT => Kind::Expiry,
+            FRAGMENTS_AT => Kind::Fragments,
+            _ => dice.weighted(&KINDS),
+        };
+        match kind {
+            Kind::Range => Step::Call(Request::Range(kv::range(dice, world, self.etcd))),
+            Kind::Put => Step::Call(Request::Put(kv::put(dice, world))),
+            Kind::DeleteRange => Step::Call(Request::DeleteRange(kv::delete_range(dice))),
+            Kind::Txn => Step::Call(Request::Txn(txn::txn(dice, world, self.etcd))),
+            Kind::Compact => Step::Call(Request::Compact(kv::compaction(dice, world))),
+            Kind::Lease => self.plan(lease::lease(dice, world)),
+            Kind::Watch => watch::watch(dice, world, self.etcd),
+            Kind::Expiry => self.plan(lease::expiry(dice, world)),
+            Kind::Fragments => self.plan(watch::fragments()),
+        }
+    }
+
+    /// The first of several steps; the others follow it.
+    fn plan(&mut self, steps: Vec<Step>) -> Step {
+        self.planned.extend(steps);
+        self.planned.pop_front().expect("a plan has a step")
+    }
+}
+
+/// A key: few enough that most requests meet one that exists, with the smallest and the greatest among them.
+fn key(dice: &mut Dice) -> Bytes {
+    const ODD: [&[u8]; 6] = [b"\0", b"a", b"b/\0", b"z\xff", b"\xff", b"\xff\xff"];
+    if dice.chance(15) {
+        return Bytes::from_static(dice.pick(&ODD));
+    }
+    let folder = dice.pick(b"abc");
+    Bytes::from(vec![folder, b'/', b'0' + u8::try_from(dice.below(7)).expect("a digit")])
+}
+
+/// A key and the end of a range of one of all forms that the contract knows (section 1.1).
+fn key_range(dice: &mut Dice) -> (Bytes, Bytes) {
+    let start = key(dice);
+    let open = Bytes::from_static(b"\0");
+    match dice.below(10) {
+        0..=2 => (start, Bytes::new()),
+        3..=4 => {
+            let other = key(dice);
+            if start <= other { (start, other) } else { (other, start) }
+        }
+        5..=6 => {
+            let prefix = dice.pick(&[&b"a"[..], b"b/", b"c", b"\xff", b"z"]);
+            (Bytes::from_static(prefix), end_of_prefix(prefix))
+        }
+        7 => (start, open),
+        8 => (open.clone(), open),
+        // Empty, more often than not.
+        _ => (start, key(dice)),
+    }
+}
+
+/// The end of the range of all keys that begin with `prefix`.
+fn end_of_prefix(prefix: &[u8]) -> Bytes {
+    let kept = prefix.iter().rposition(|byte| *byte != 0xff).map_or(0, |place| place + 1);
+    let mut end = prefix[..kept].to_vec();
+    match end.last_mut() {
+        Some(last) => *last += 1,
+        None => end.push(0),
+    }
+    Bytes::from(end)
+}
+
+/// A value; equal ones are common, so that sorts have ties.
+fn value(dice: &mut Dice) -> Bytes {
+    match dice.below(10) {
+        0 => Bytes::new(),
+        1..=6 => Bytes::from(vec![b'v', b'0' + u8::try_from(dice.below(10)).expect("a digit")]),
+        _ => Bytes::from(vec![b'w'; usize::try_from(dice.below(200)).expect("small")]),
+    }
+}
+
+/// A lease that exists, usually; 0 stands for none.
+fn lease_of(dice: &mut Dice, world: &World) -> i64 {
+    let ids: Vec<i64> = world.leases.keys().copied().collect();
+    if ids.is_empty() || dice.chance(5) { dice.pick(&[7_777, -7_777]) } else { dice.pick(&ids) }
+}

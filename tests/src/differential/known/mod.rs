@@ -1,0 +1,280 @@
+//! What may differ, and why: everything else is a difference.
+//!
+//! An entry is no blanket. It says in code where exactly the two answers may differ, takes just that out of them, and
+//! is counted; what is left of the answers still has to be equal.
+
+mod overlaps;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use detcd_core::api::{Request, Response};
+use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use detcd_core::proto::etcdserverpb::request_op::Request as Op;
+use detcd_core::proto::etcdserverpb::response_op::Response as OpResponse;
+use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
+
+use super::step::{Answer, Refusal};
+
+/// The version of an etcd: major, minor, patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl FromStr for Version {
+    type Err = String;
+
+    /// Reads `3.5.1`, also with something like `-rc.0` behind it.
+    fn from_str(text: &str) -> Result<Version, String> {
+        let mut numbers = text.split(['.', '-', '+']).map(str::parse);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) => Ok(Version(major, minor, patch)),
+            _ => Err(format!("{text:?} is no version such as 3.5.1")),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// A difference that has its reason. Where no version is named, all have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Known {
+    /// Before 3.7: `keys_only` keeps the leases. We answer as 3.7 does, which reads its index only (contract, section
+    /// 0).
+    LeaseOfKeysOnly,
+    /// Go's sort leaves ties in any order (contract, section 1.1: "sort is unstable on ties") when there are more than
+    /// twelve elements, and before Go 1.19 more than six; ours are in the order of the keys.
+    OrderOfTies,
+    /// The leases of a member come by their expiry there, and by their id here.
+    OrderOfLeases,
+    /// The keys of a lease come from a hashed map (contract, section 1.3: "unordered").
+    OrderOfLeaseKeys,
+    /// The whole seconds that are left change at different moments, a few milliseconds apart.
+    SecondBoundary,
+    /// An id that a server draws for a lease is its own.
+    DrawnLease,
+    /// A put behind the key of a deletion without end (`\0`) is accepted, because the end is taken for the key `\0`;
+    /// and so is a put in a nested transaction before another one that deletes the key. The contract wants both refused
+    /// (section 1.1), and we do; such a transaction is asked of us alone.
+    Overlap,
+    /// The revision in the header of events that were history when their watcher was created, or happened while it
+    /// caught up. etcd names its newest one in every batch; we name how far the watcher has everything, since whoever
+    /// resumes after the header's revision would miss events otherwise. Of synced watchers both are equal.
+    HeaderOfHistory,
+    /// A watcher that was canceled for a compaction keeps its id until its client cancels it, as etcd's own client
+    /// does, and that gets a reply. For us it is gone already, and what is unknown is canceled without a reply
+    /// (contract, section 1.2).
+    CancelOfCompacted,
+    /// Before 3.6: a transaction that cannot run for a put (its lease, or the key that it keeps) and for a range (its
+    /// revision) names the put, wherever it stands; now the first of them is named.
+    OrderOfChecks,
+    /// Before 3.5.16 (pull request 18474): a tombstone at the compacted revision is swept, so that a watcher that
+    /// begins there misses the deletion.
+    LostTombstone,
+    /// Before 3.5.8 (issue 15220): a request for progress is answered at once, whatever watchers the stream has. Before
+    /// 3.5.22 and 3.6.2 (pull request 20229): also if one of them waits for a future revision.
+    EarlyProgress,
+}
+
+/// How often each known difference was met.
+pub type Counts = BTreeMap<Known, u64>;
+
+/// Whether a version has what came with these patches of 3.5 and 3.6.
+fn has(etcd: Version, of_3_5: u32, of_3_6: u32) -> bool {
+    match etcd {
+        Version(3, 5, patch) => patch >= of_3_5,
+        Version(3, 6, patch) => patch >= of_3_6,
+        _ => etcd > Version(3, 6, 0),
+    }
+}
+
+/// Whether a sort order or target that does not exist can be sent: before 3.6 it is a panic of the server.
+pub(super) fn takes_invalid_sorts(etcd: Version) -> bool {
+    etcd >= Version(3, 6, 0)
+}
+
+/// Whether watchers from a negative revision are refused as the contract says. Before 3.5.24 and 3.6.6 they are not, so
+/// none is created there.
+pub(super) fn refuses_negative_starts(etcd: Version) -> bool {
+    has(etcd, 24, 6)
+}
+
+/// Whether etcd answers a request for progress: if there are `watchers`, and whether some are `early`, waiting for a
+/// future revision. See [`Known::EarlyProgress`].
+pub(super) fn tells_progress(etcd: Version, watchers: bool, early: bool) -> bool {
+    etcd < Version(3, 5, 8) || watchers && !(early && has(etcd, 22, 2))
+}
+
+/// See [`Known::LostTombstone`].
+pub(super) fn may_lose(etcd: Version, event: &Event, compacted: i64) -> bool {
+    let at = event.kv.as_ref().map_or(0, |pair| pair.mod_revision);
+    etcd < Version(3, 5, 16) && event.r#type() == EventType::Delete && at == compacted
+}
+
+/// Whether etcd takes a transaction that we have to refuse; see [`Known::Overlap`].
+pub(super) fn only_we_refuse(request: &Request) -> bool {
+    let Request::Txn(txn) = request else { return false };
+    overlaps::only_we_refuse(txn)
+}
+
+/// Whether this is how we refuse a transaction that writes a key twice.
+pub(super) fn is_duplicate_key(answer: &Answer) -> bool {
+    let text = "etcdserver: duplicate key given in txn request".to_owned();
+    *answer == Err(Refusal { code: tonic::Code::InvalidArgument, text })
+}
+
+/// Takes out of both answers what may differ in them.
+pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, detcd: &mut Answer) -> Counts {
+    let mut counts = Counts::new();
+    if let (Request::Txn(_), Err(one), Err(other)) = (request, &etcd, &detcd)
+        && version < Version(3, 6, 0)
+        && refuses_a_put(one)
+        && refuses_a_range(other)
+    {
+        *etcd = detcd.clone();
+        count(&mut counts, Known::OrderOfChecks, true);
+    }
+    let (Ok(etcd), Ok(detcd)) = (etcd, detcd) else { return counts };
+    match (request, etcd, detcd) {
+        (Request::Range(request), Response::Range(etcd), Response::Range(detcd)) => {
+            reconcile_ranges(version, request, etcd, detcd, &mut counts);
+        }
+        (Request::Txn(request), Response::Txn(etcd), Response::Txn(detcd)) => {
+            reconcile_txns(version, request, etcd, detcd, &mut counts);
+        }
+        (Request::LeaseGrant(request), Response::LeaseGrant(etcd), Response::LeaseGrant(detcd))
+            if request.id == 0 && etcd.id > 0 && detcd.id > 0 =>
+        {
+            (etcd.id, detcd.id) = (0, 0);
+            count(&mut counts, Known::DrawnLease, true);
+        }
+        (_, Response::LeaseTimeToLive(etcd), Response::LeaseTimeToLive(detcd)) => {
+            let mixed = etcd.keys != detcd.keys;
+            etcd.keys.sort();
+            detcd.keys.sort();
+            count(&mut counts, Known::OrderOfLeaseKeys, mixed);
+            // An unknown lease has −1 left, which is no second away from anything.
+            let apart = etcd.ttl >= 0 && detcd.ttl >= 0 && (etcd.ttl - detcd.ttl).abs() == 1;
+            if apart {
+                detcd.ttl = etcd.ttl;
+            }
+            count(&mut counts, Known::SecondBoundary, apart);
+        }
+        (_, Response::LeaseLeases(etcd), Response::LeaseLeases(detcd)) => {
+            let mixed = etcd.leases != detcd.leases;
+            etcd.leases.sort_by_key(|lease| lease.id);
+            detcd.leases.sort_by_key(|lease| lease.id);
+            count(&mut counts, Known::OrderOfLeases, mixed);
+        }
+        _ => {}
+    }
+    counts
+}
+
+fn refuses_a_put(refusal: &Refusal) -> bool {
+    ["etcdserver: key not found", "etcdserver: requested lease not found"].contains(&refusal.text.as_str())
+}
+
+fn refuses_a_range(refusal: &Refusal) -> bool {
+    refusal.code == tonic::Code::OutOfRange && refusal.text.starts_with("etcdserver: mvcc: required revision ")
+}
+
+fn count(counts: &mut Counts, known: Known, met: bool) {
+    if met {
+        *counts.entry(known).or_default() += 1;
+    }
+}
+
+fn reconcile_txns(
+    version: Version,
+    request: &pb::TxnRequest,
+    etcd: &mut pb::TxnResponse,
+    detcd: &mut pb::TxnResponse,
+    counts: &mut Counts,
+) {
+    if etcd.succeeded != detcd.succeeded {
+        return;
+    }
+    let branch = if etcd.succeeded { &request.success } else { &request.failure };
+    for ((operation, etcd), detcd) in branch.iter().zip(&mut etcd.responses).zip(&mut detcd.responses) {
+        match (&operation.request, &mut etcd.response, &mut detcd.response) {
+            (
+                Some(Op::RequestRange(request)),
+                Some(OpResponse::ResponseRange(etcd)),
+                Some(OpResponse::ResponseRange(detcd)),
+            ) => reconcile_ranges(version, request, etcd, detcd, counts),
+            (
+                Some(Op::RequestTxn(request)),
+                Some(OpResponse::ResponseTxn(etcd)),
+                Some(OpResponse::ResponseTxn(detcd)),
+            ) => reconcile_txns(version, request, etcd, detcd, counts),
+            _ => {}
+        }
+    }
+}
+
+fn reconcile_ranges(
+    version: Version,
+    request: &pb::RangeRequest,
+    etcd: &mut pb::RangeResponse,
+    detcd: &mut pb::RangeResponse,
+    counts: &mut Counts,
+) {
+    let clears = request.keys_only && request.sort_target() != SortTarget::Value;
+    if clears && version < Version(3, 7, 0) {
+        count(counts, Known::LeaseOfKeysOnly, etcd.kvs.iter().any(|pair| pair.lease != 0));
+        etcd.kvs.iter_mut().for_each(|pair| pair.lease = 0);
+    }
+    if etcd.kvs != detcd.kvs && has_long_ties(version, request, etcd) {
+        count(counts, Known::OrderOfTies, settle_ties(request, etcd, detcd));
+    }
+}
+
+/// Whether so many pairs were sorted by something that they may share that Go's sort is not stable.
+fn has_long_ties(version: Version, request: &pb::RangeRequest, etcd: &pb::RangeResponse) -> bool {
+    let stable_max = if version < Version(3, 6, 0) { 6 } else { 12 };
+    request.sort_target() != SortTarget::Key && etcd.count > stable_max
+}
+
+/// Puts the members of each tie in the order of their keys; whether the answers are equal then. Which members of the
+/// last tie come below the limit is open too: these are left out of both, if they tie.
+fn settle_ties(request: &pb::RangeRequest, etcd: &mut pb::RangeResponse, detcd: &mut pb::RangeResponse) -> bool {
+    let target = request.sort_target();
+    // Without values their order cannot be told; the etcd of a later version sorts by them all the same.
+    let rank = |pair: &KeyValue| match target {
+        SortTarget::Key => Rank::Bytes(pair.key.clone()),
+        SortTarget::Version => Rank::Number(pair.version),
+        SortTarget::Create => Rank::Number(pair.create_revision),
+        SortTarget::Mod => Rank::Number(pair.mod_revision),
+        SortTarget::Value => Rank::Bytes(pair.value.clone()),
+    };
+    let ranks = |response: &pb::RangeResponse| response.kvs.iter().map(rank).collect::<Vec<Rank>>();
+    if ranks(etcd) != ranks(detcd) {
+        return false;
+    }
+    let cut = etcd.more && detcd.more;
+    let last = etcd.kvs.last().map(rank);
+    for response in [etcd, detcd] {
+        let order = |pair: &KeyValue| (rank(pair), pair.key.clone());
+        let descends = request.sort_order() == SortOrder::Descend;
+        response.kvs.sort_by(|one, other| {
+            let (one, other) = (order(one), order(other));
+            if descends { other.0.cmp(&one.0).then(one.1.cmp(&other.1)) } else { one.cmp(&other) }
+        });
+        if cut {
+            response.kvs.retain(|pair| Some(rank(pair)) != last);
+        }
+    }
+    true
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Number(i64),
+    Bytes(bytes::Bytes),
+}

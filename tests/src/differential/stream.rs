@@ -1,0 +1,297 @@
+//! A watch stream that is open to both servers, with the watchers that both have created on it.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::watch_create_request::FilterType;
+use detcd_core::proto::mvccpb::{Event, event::EventType};
+
+use super::compare::{difference, pretty, stripped_reply};
+use super::feed::{Feed, Told};
+use super::known::{self, Counts, Known, Version};
+use super::options::FRAGMENT;
+use super::step::Reply;
+
+/// How long a server may take to tell what it has to tell.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long is waited for an event that may have been lost.
+const LOST_AFTER: Duration = Duration::from_millis(300);
+
+/// After so long a watcher of history counts as synced in etcd, which looks for such watchers every 100 ms.
+const SYNCED_AFTER: Duration = Duration::from_millis(400);
+
+/// How often is looked whether something came.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// A watcher and what it still has to be told.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    create: pb::WatchCreateRequest,
+    /// The newest revision when it was created: what it is told up to there is history.
+    created_at: i64,
+    /// The first revision that it is told of.
+    start: i64,
+    /// When it was created, until it counts as synced.
+    catches_up_since: Option<Instant>,
+    expected: VecDeque<Event>,
+    /// How many of the expected events etcd may have lost.
+    losable: usize,
+    told: u64,
+    /// The options whose success shows in what it is told.
+    options: Vec<&'static str>,
+}
+
+impl Watcher {
+    /// A watcher with these `options` that was created at revision `created_at`, until which `history` happened, and
+    /// everything before `compacted` was compacted.
+    pub fn new(
+        create: pb::WatchCreateRequest,
+        options: Vec<&'static str>,
+        created_at: i64,
+        history: &[Event],
+        compacted: i64,
+        etcd: Version,
+    ) -> Watcher {
+        let start = if create.start_revision == 0 { created_at + 1 } else { create.start_revision };
+        let mut watcher = Watcher {
+            create,
+            created_at,
+            start,
+            catches_up_since: (start <= created_at).then(Instant::now),
+            expected: VecDeque::new(),
+            losable: 0,
+            told: 0,
+            options,
+        };
+        let first = history.partition_point(|event| mod_revision(event) < start);
+        for event in &history[first..] {
+            watcher.expect(event);
+        }
+        watcher.losable = watcher.expected.iter().filter(|event| known::may_lose(etcd, event, compacted)).count();
+        watcher
+    }
+
+    /// Takes note of an event that it has to be told of if it concerns it.
+    pub fn expect(&mut self, event: &Event) {
+        let unwanted = if event.r#type() == EventType::Put { FilterType::Noput } else { FilterType::Nodelete };
+        let Some(pair) = &event.kv else { return };
+        let is_due = pair.mod_revision >= self.start;
+        if is_due && !self.create.filters.contains(&(unwanted as i32)) && self.watches(&pair.key) {
+            self.expected.push_back(event.clone());
+        }
+    }
+
+    fn watches(&self, key: &Bytes) -> bool {
+        let (start, end) = (&self.create.key, &self.create.range_end);
+        match end.as_ref() {
+            [] if start.is_empty() => key.as_ref() == [0],
+            [] => key == start,
+            [0] => key >= start,
+            _ => key >= start && key < end,
+        }
+    }
+
+    /// How long it is until it counts as synced.
+    pub fn synced_in(&self) -> Duration {
+        self.catches_up_since.map_or(Duration::ZERO, |since| SYNCED_AFTER.saturating_sub(since.elapsed()))
+    }
+
+    /// Whether it waits for a revision that is yet to come.
+    pub fn is_early(&self, head: i64) -> bool {
+        self.create.start_revision > head
+    }
+
+    /// The options whose success is to be counted, once; that of fragments waits until there were some.
+    pub fn take_options(&mut self, has_fragments: bool) -> Vec<&'static str> {
+        let is_shown = |option: &&str| has_fragments || *option != FRAGMENT;
+        let (shown, rest) = std::mem::take(&mut self.options).into_iter().partition(is_shown);
+        self.options = rest;
+        shown
+    }
+
+    /// Whether it was told of anything yet.
+    pub fn has_told(&self) -> bool {
+        self.told > 0
+    }
+}
+
+/// When an event happened.
+pub(super) fn mod_revision(event: &Event) -> i64 {
+    event.kv.as_ref().map_or(0, |pair| pair.mod_revision)
+}
+
+/// A stream to each server: etcd's, and detcd's.
+#[derive(Debug)]
+pub(super) struct Stream {
+    etcd: Feed,
+    detcd: Feed,
+    /// The watchers of it, by id.
+    pub watchers: BTreeMap<i64, Watcher>,
+}
+
+impl Stream {
+    /// A stream without watchers.
+    pub fn new(etcd: Feed, detcd: Feed) -> Stream {
+        Stream { etcd, detcd, watchers: BTreeMap::new() }
+    }
+
+    /// Asks both for the same.
+    pub async fn send(&self, request: pb::WatchRequest) {
+        tokio::join!(self.etcd.send(request.clone()), self.detcd.send(request));
+    }
+
+    /// Whether both have sent pieces of a response that was too long.
+    pub fn has_fragments(&self) -> bool {
+        self.etcd.fragments > 0 && self.detcd.fragments > 0
+    }
+
+    /// Waits until `is_there`, or until that takes too long; whether it is.
+    async fn wait(&mut self, within: Duration, mut is_there: impl FnMut(&Stream) -> bool) -> bool {
+        let begin = Instant::now();
+        loop {
+            self.etcd.drain();
+            self.detcd.drain();
+            if is_there(self) {
+                return true;
+            }
+            if begin.elapsed() > within {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The next reply of both.
+    ///
+    /// # Errors
+    /// One of them does not reply, or they differ, or the stream has ended.
+    pub async fn reply(&mut self) -> Result<pb::WatchResponse, String> {
+        self.wait(TOLD_WITHIN, |stream| !stream.etcd.replies.is_empty() && !stream.detcd.replies.is_empty()).await;
+        let etcd = self.etcd.replies.pop_front().map(stripped_reply);
+        let detcd = self.detcd.replies.pop_front().map(stripped_reply);
+        match difference(&etcd, &detcd) {
+            Some(text) => Err(format!("the replies on the stream differ:\n{text}")),
+            None => etcd
+                .ok_or_else(|| format!("neither replies within {TOLD_WITHIN:?}"))?
+                .map_err(|refusal| format!("the stream has ended: {refusal:?}")),
+        }
+    }
+
+    /// The reply of etcd alone.
+    pub async fn reply_of_etcd(&mut self) -> Option<Reply> {
+        self.wait(TOLD_WITHIN, |stream| !stream.etcd.replies.is_empty()).await;
+        self.etcd.replies.pop_front()
+    }
+
+    /// What both tell the watcher of number 0, who watches everything, up to revision `head`.
+    ///
+    /// # Errors
+    /// What differs, or that they do not tell that much.
+    pub async fn observe(&mut self, head: i64) -> Result<Vec<Event>, String> {
+        let reached = |feed: &Feed| {
+            let events = feed.events.get(&0).and_then(VecDeque::back);
+            events.is_some_and(|told| mod_revision(&told.event) >= head)
+        };
+        let is_there = self.wait(TOLD_WITHIN, |stream| reached(&stream.etcd) && reached(&stream.detcd)).await;
+        let (etcd, detcd) = (self.etcd.events_of(0), self.detcd.events_of(0));
+        if let Some(text) = difference(&etcd, &detcd) {
+            return Err(format!("the events of the observer differ:\n{text}"));
+        }
+        if !is_there {
+            return Err(format!("the observer is told nothing of revision {head} within {TOLD_WITHIN:?}"));
+        }
+        Ok(etcd.into_iter().map(|told| told.event).collect())
+    }
+
+    /// Waits until every watcher was told of everything, and compares what it was told.
+    ///
+    /// # Errors
+    /// What differs, between the two or from what happened.
+    pub async fn catch_up(&mut self) -> Result<Counts, String> {
+        let is_told = |feed: &Feed, stream: &Stream, losable: fn(&Watcher) -> usize| {
+            let mut watchers = stream.watchers.iter();
+            watchers.all(|(id, watcher)| feed.waiting(*id) + losable(watcher) >= watcher.expected.len())
+        };
+        if self.watchers.values().any(|watcher| watcher.losable > 0) {
+            self.wait(LOST_AFTER, |stream| is_told(&stream.etcd, stream, |_| 0)).await;
+        }
+        self.wait(TOLD_WITHIN, |stream| {
+            is_told(&stream.etcd, stream, |watcher| watcher.losable) && is_told(&stream.detcd, stream, |_| 0)
+        })
+        .await;
+        if let Some(reply) = self.etcd.replies.pop_front() {
+            return Err(format!("etcd replies without being asked: {}", pretty(&reply)));
+        }
+        if let Some(reply) = self.detcd.replies.pop_front() {
+            return Err(format!("detcd replies without being asked: {}", pretty(&reply)));
+        }
+        let mut counts = Counts::new();
+        for (id, watcher) in &mut self.watchers {
+            let (mut etcd, mut detcd) = (self.etcd.events_of(*id), self.detcd.events_of(*id));
+            watcher.reconcile(&mut etcd, &mut detcd, &mut counts);
+            if let Some(text) = difference(&etcd, &detcd) {
+                return Err(format!("the events of watcher {id} ({:?}) differ:\n{text}", watcher.create));
+            }
+            watcher.judge(&detcd).map_err(|text| format!("watcher {id} ({:?}): {text}", watcher.create))?;
+        }
+        for (name, feed) in [("etcd", &self.etcd), ("detcd", &self.detcd)] {
+            if let Some((id, events)) = feed.events.first_key_value() {
+                return Err(format!("{name} tells events of watcher {id}, which does not exist: {events:?}"));
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl Watcher {
+    /// Takes out what may differ; see [`Known::LostTombstone`] and [`Known::HeaderOfHistory`].
+    fn reconcile(&mut self, etcd: &mut [Told], detcd: &mut Vec<Told>, counts: &mut Counts) {
+        let mut lost = self.losable.min(detcd.len().saturating_sub(etcd.len()));
+        if lost > 0 {
+            *counts.entry(Known::LostTombstone).or_default() += u64::try_from(lost).expect("few");
+            let first = self.expected.front().map(mod_revision);
+            detcd.retain(|told| {
+                let is_it = lost > 0
+                    && told.event.r#type() == EventType::Delete
+                    && Some(mod_revision(&told.event)) == first
+                    && !etcd.iter().any(|other| other.event == told.event);
+                lost -= usize::from(is_it);
+                if is_it {
+                    self.expected.retain(|event| event.kv != told.event.kv);
+                }
+                !is_it
+            });
+        }
+        self.losable = 0;
+        for (etcd, detcd) in etcd.iter_mut().zip(detcd) {
+            let at = mod_revision(&etcd.event);
+            let lagged = at <= self.created_at || self.catches_up_since.is_some();
+            let is_history = at == mod_revision(&detcd.event) && lagged;
+            let is_within = detcd.header_revision >= at && detcd.header_revision <= etcd.header_revision;
+            if is_history && is_within && etcd.header_revision != detcd.header_revision {
+                *counts.entry(Known::HeaderOfHistory).or_default() += 1;
+                etcd.header_revision = detcd.header_revision;
+            }
+        }
+        // What was told until now may have been history; what comes next no longer is.
+        if self.synced_in().is_zero() {
+            self.catches_up_since = None;
+        }
+    }
+
+    /// Compares what both have told with what happened.
+    fn judge(&mut self, told: &[Told]) -> Result<(), String> {
+        let identity = |event: &Event| (event.r#type, event.kv.clone());
+        let told: Vec<_> = told.iter().map(|told| identity(&told.event)).collect();
+        let expected: Vec<_> = self.expected.drain(..).map(|event| identity(&event)).collect();
+        self.told += told.len() as u64;
+        match difference(&expected, &told) {
+            None => Ok(()),
+            Some(text) => Err(format!("both tell the same, but not what the observer saw (-):\n{text}")),
+        }
+    }
+}
