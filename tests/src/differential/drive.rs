@@ -21,6 +21,9 @@ use super::world::{STREAMS, World};
 /// So many steps may pass before everything that the watchers were told is compared.
 const SETTLE_EVERY: u64 = 25;
 
+/// After so long etcd has looked for watchers that lag several times.
+const SYNCED_AFTER: Duration = Duration::from_millis(500);
+
 /// How long a lease may outlive its TTL of two seconds.
 const EXPIRES_WITHIN: Duration = Duration::from_secs(30);
 
@@ -131,6 +134,23 @@ impl Run {
         Ok(())
     }
 
+    /// Waits until no watcher lags, after [`Run::settle`]. In etcd even one that is told of nothing lags at first.
+    async fn sync(&mut self) -> Result<(), Found> {
+        self.settle().await?;
+        if !self.streams.iter().flat_map(|stream| stream.watchers.values()).any(|watcher| watcher.lags) {
+            return Ok(());
+        }
+        if self.history.is_empty() || self.world.head == self.world.compacted {
+            // There is nothing that a new watcher is sure to be told of.
+            tokio::time::sleep(SYNCED_AFTER).await;
+        } else {
+            self.observer.sync(self.world.head).await.map_err(Found::Divergence)?;
+        }
+        let watchers = self.streams.iter_mut().flat_map(|stream| stream.watchers.values_mut());
+        watchers.for_each(|watcher| watcher.lags = false);
+        Ok(())
+    }
+
     async fn catch_up(&mut self, stream: usize) -> Result<(), Found> {
         let stream = &mut self.streams[stream];
         let counts = stream.catch_up().await.map_err(Found::Divergence)?;
@@ -144,11 +164,8 @@ impl Run {
 
     async fn call(&mut self, request: &Request) -> Result<(), Found> {
         if matches!(request, Request::Compact(_)) {
-            // A watcher that lags may lose its place to a compaction, or may not; in etcd one that is told of nothing
-            // lags too at first.
-            self.settle().await?;
-            let watchers = self.streams.iter().flat_map(|stream| stream.watchers.values());
-            tokio::time::sleep(watchers.map(Watcher::synced_in).max().unwrap_or_default()).await;
+            // A watcher that lags may lose its place to a compaction, or may not.
+            self.sync().await?;
         }
         if known::only_we_refuse(request) {
             let answer = self.detcd.ask(request.clone()).await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::etcdserverpb::watch_create_request::FilterType;
+use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
 use detcd_core::proto::mvccpb::{Event, event::EventType};
 
 use super::compare::{difference, pretty, stripped_reply};
@@ -21,8 +22,8 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// How long is waited for an event that may have been lost.
 const LOST_AFTER: Duration = Duration::from_millis(300);
 
-/// After so long a watcher of history counts as synced in etcd, which looks for such watchers every 100 ms.
-const SYNCED_AFTER: Duration = Duration::from_millis(400);
+/// The id of the watcher that shows that all others are synced.
+const PROBE: i64 = 1;
 
 /// How often is looked whether something came.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -35,8 +36,8 @@ pub(super) struct Watcher {
     created_at: i64,
     /// The first revision that it is told of.
     start: i64,
-    /// When it was created, until it counts as synced.
-    catches_up_since: Option<Instant>,
+    /// Whether it may lag in etcd, which looks for such watchers every 100 ms.
+    pub lags: bool,
     expected: VecDeque<Event>,
     /// How many of the expected events etcd may have lost.
     losable: usize,
@@ -61,7 +62,7 @@ impl Watcher {
             create,
             created_at,
             start,
-            catches_up_since: (start <= created_at).then(Instant::now),
+            lags: start <= created_at,
             expected: VecDeque::new(),
             losable: 0,
             told: 0,
@@ -93,11 +94,6 @@ impl Watcher {
             [0] => key >= start,
             _ => key >= start && key < end,
         }
-    }
-
-    /// How long it is until it counts as synced.
-    pub fn synced_in(&self) -> Duration {
-        self.catches_up_since.map_or(Duration::ZERO, |since| SYNCED_AFTER.saturating_sub(since.elapsed()))
     }
 
     /// Whether it waits for a revision that is yet to come.
@@ -207,6 +203,33 @@ impl Stream {
         Ok(etcd.into_iter().map(|told| told.event).collect())
     }
 
+    /// Waits until no watcher of any stream lags: a new one from revision `head` on, which has events, is told of them
+    /// together with all others that lag.
+    ///
+    /// # Errors
+    /// The replies differ, or there are none.
+    pub async fn sync(&mut self, head: i64) -> Result<(), String> {
+        let everything = Bytes::from_static(b"\0");
+        let create = pb::WatchCreateRequest {
+            key: everything.clone(),
+            range_end: everything,
+            start_revision: head,
+            watch_id: PROBE,
+            ..Default::default()
+        };
+        let request = |union| pb::WatchRequest { request_union: Some(union) };
+        self.send(request(RequestUnion::CreateRequest(create))).await;
+        self.reply().await?;
+        if !self.wait(TOLD_WITHIN, |stream| stream.etcd.waiting(PROBE) > 0 && stream.detcd.waiting(PROBE) > 0).await {
+            return Err(format!("a new watcher is told nothing of revision {head} within {TOLD_WITHIN:?}"));
+        }
+        self.send(request(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: PROBE }))).await;
+        self.reply().await?;
+        self.etcd.events_of(PROBE);
+        self.detcd.events_of(PROBE);
+        Ok(())
+    }
+
     /// Waits until every watcher was told of everything, and compares what it was told.
     ///
     /// # Errors
@@ -269,17 +292,12 @@ impl Watcher {
         self.losable = 0;
         for (etcd, detcd) in etcd.iter_mut().zip(detcd) {
             let at = mod_revision(&etcd.event);
-            let lagged = at <= self.created_at || self.catches_up_since.is_some();
-            let is_history = at == mod_revision(&detcd.event) && lagged;
+            let is_history = at == mod_revision(&detcd.event) && (at <= self.created_at || self.lags);
             let is_within = detcd.header_revision >= at && detcd.header_revision <= etcd.header_revision;
             if is_history && is_within && etcd.header_revision != detcd.header_revision {
                 *counts.entry(Known::HeaderOfHistory).or_default() += 1;
                 etcd.header_revision = detcd.header_revision;
             }
-        }
-        // What was told until now may have been history; what comes next no longer is.
-        if self.synced_in().is_zero() {
-            self.catches_up_since = None;
         }
     }
 

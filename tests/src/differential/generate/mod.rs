@@ -103,6 +103,11 @@ fn key(dice: &mut Dice) -> Bytes {
     Bytes::from(vec![folder, b'/', b'0' + u8::try_from(dice.below(7)).expect("a digit")])
 }
 
+/// A range of `count` keys, less than ten.
+fn few_keys(count: usize) -> (Bytes, Bytes) {
+    (Bytes::from_static(b"a/0"), Bytes::from(format!("a/{count}")))
+}
+
 /// A key and the end of a range of one of all forms that the contract knows (section 1.1).
 fn key_range(dice: &mut Dice) -> (Bytes, Bytes) {
     let start = key(dice);

@@ -235,17 +235,25 @@ fn reconcile_ranges(
     }
 }
 
-/// Whether so many pairs were sorted by something that they may share that Go's sort is not stable.
+/// Go sorts as many elements as this stably in all versions.
+pub(super) const STABLE_MAX: usize = 6;
+
+/// Whether so many pairs were sorted by something that they may share that Go's sort is not stable. By values that are
+/// not told nobody can see who shares them.
 fn has_long_ties(version: Version, request: &pb::RangeRequest, etcd: &pb::RangeResponse) -> bool {
-    let stable_max = if version < Version(3, 6, 0) { 6 } else { 12 };
-    request.sort_target() != SortTarget::Key && etcd.count > stable_max
+    let stable_max = if version < Version(3, 6, 0) { STABLE_MAX } else { 12 };
+    let is_long = usize::try_from(etcd.count).is_ok_and(|count| count > stable_max);
+    match request.sort_target() {
+        SortTarget::Key => false,
+        SortTarget::Value => is_long && !request.keys_only,
+        SortTarget::Version | SortTarget::Create | SortTarget::Mod => is_long,
+    }
 }
 
 /// Puts the members of each tie in the order of their keys; whether the answers are equal then. Which members of the
 /// last tie come below the limit is open too: these are left out of both, if they tie.
 fn settle_ties(request: &pb::RangeRequest, etcd: &mut pb::RangeResponse, detcd: &mut pb::RangeResponse) -> bool {
     let target = request.sort_target();
-    // Without values their order cannot be told; the etcd of a later version sorts by them all the same.
     let rank = |pair: &KeyValue| match target {
         SortTarget::Key => Rank::Bytes(pair.key.clone()),
         SortTarget::Version => Rank::Number(pair.version),
@@ -278,3 +286,6 @@ enum Rank {
     Number(i64),
     Bytes(bytes::Bytes),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What is known hides nothing else.
+
+use bytes::Bytes;
+
+use super::*;
+
+const OLD: Version = Version(3, 5, 1);
+const NEW: Version = Version(3, 7, 1);
+
+fn pair(key: &'static str, version: i64, lease: i64) -> KeyValue {
+    KeyValue { key: Bytes::from_static(key.as_bytes()), version, lease, ..Default::default() }
+}
+
+fn found(kvs: Vec<KeyValue>, more: bool) -> Answer {
+    let count = 7 + i64::try_from(kvs.len()).expect("few");
+    Ok(Response::Range(pb::RangeResponse { kvs, more, count, ..Default::default() }))
+}
+
+fn refused(code: tonic::Code, text: &str) -> Answer {
+    Err(Refusal { code, text: text.to_owned() })
+}
+
+/// Whether the answers are equal once what is known is taken out, and what that was.
+fn settled(version: Version, request: &Request, mut etcd: Answer, mut detcd: Answer) -> (bool, Vec<Known>) {
+    let counts = reconcile(version, request, &mut etcd, &mut detcd);
+    (etcd == detcd, counts.into_keys().collect())
+}
+
+#[test]
+fn versions_are_read_and_ordered() {
+    assert_eq!("3.5.1".parse(), Ok(OLD));
+    assert_eq!("3.7.0-rc.1".parse(), Ok(Version(3, 7, 0)));
+    assert!("3.5".parse::<Version>().is_err());
+    assert!(!refuses_negative_starts(Version(3, 5, 23)) && refuses_negative_starts(Version(3, 5, 24)));
+    assert!(!refuses_negative_starts(Version(3, 6, 5)) && refuses_negative_starts(NEW));
+    assert!(!refuses_negative_starts(Version(3, 4, 99)));
+}
+
+#[test]
+fn only_keys_only_loses_leases_and_only_before_the_version_that_does_so_too() {
+    let range = |keys_only| Request::Range(pb::RangeRequest { keys_only, ..Default::default() });
+    let (with, without) = (found(vec![pair("a", 1, 7)], false), found(vec![pair("a", 1, 0)], false));
+    let known = vec![Known::LeaseOfKeysOnly];
+    assert_eq!(settled(OLD, &range(true), with.clone(), without.clone()), (true, known));
+    assert_eq!(settled(OLD, &range(false), with.clone(), without.clone()), (false, vec![]));
+    assert_eq!(settled(NEW, &range(true), with.clone(), without.clone()), (false, vec![]));
+    assert_eq!(settled(NEW, &range(true), without, with), (false, vec![]));
+}
+
+#[test]
+fn ties_come_in_any_order_and_nothing_else_does() {
+    let range = |target: SortTarget| {
+        Request::Range(pb::RangeRequest { sort_target: target as i32, sort_order: 2, ..Default::default() })
+    };
+    let by_version = range(SortTarget::Version);
+    let one = found(vec![pair("a", 2, 0), pair("b", 1, 0), pair("c", 1, 0)], false);
+    let other = found(vec![pair("a", 2, 0), pair("c", 1, 0), pair("b", 1, 0)], false);
+    assert_eq!(settled(OLD, &by_version, one.clone(), other.clone()), (true, vec![Known::OrderOfTies]));
+    assert_eq!(settled(OLD, &range(SortTarget::Key), one.clone(), other), (false, vec![]));
+    let unsorted = found(vec![pair("b", 1, 0), pair("a", 2, 0), pair("c", 1, 0)], false);
+    assert_eq!(settled(OLD, &by_version, one.clone(), unsorted), (false, vec![]));
+    let changed = found(vec![pair("a", 2, 0), pair("c", 1, 9), pair("b", 1, 0)], false);
+    assert!(!settled(OLD, &by_version, one, changed).0);
+    // At the limit another member of the last tie may have been left out.
+    let one = found(vec![pair("a", 2, 0), pair("b", 1, 0)], true);
+    let other = found(vec![pair("a", 2, 0), pair("c", 1, 0)], true);
+    assert_eq!(settled(OLD, &by_version, one.clone(), other), (true, vec![Known::OrderOfTies]));
+    let other = found(vec![pair("x", 2, 0), pair("c", 1, 0)], true);
+    assert!(!settled(OLD, &by_version, one, other).0);
+}
+
+#[test]
+fn a_put_is_named_before_a_range_only_by_old_versions() {
+    let txn = Request::Txn(pb::TxnRequest::default());
+    let put = refused(tonic::Code::NotFound, "etcdserver: requested lease not found");
+    let range = refused(tonic::Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
+    assert_eq!(settled(OLD, &txn, put.clone(), range.clone()), (true, vec![Known::OrderOfChecks]));
+    assert_eq!(settled(OLD, &txn, range.clone(), put.clone()), (false, vec![]));
+    assert_eq!(settled(NEW, &txn, put.clone(), range.clone()), (false, vec![]));
+    assert_eq!(settled(OLD, &Request::Put(pb::PutRequest::default()), put, range), (false, vec![]));
+}
+
+#[test]
+fn a_second_more_or_less_is_known_and_an_unknown_lease_is_not() {
+    let request = Request::LeaseTimeToLive(pb::LeaseTimeToLiveRequest::default());
+    let left = |ttl| Ok(Response::LeaseTimeToLive(pb::LeaseTimeToLiveResponse { ttl, ..Default::default() }));
+    assert_eq!(settled(OLD, &request, left(5), left(6)), (true, vec![Known::SecondBoundary]));
+    assert_eq!(settled(OLD, &request, left(5), left(7)), (false, vec![]));
+    assert_eq!(settled(OLD, &request, left(-1), left(0)), (false, vec![]));
+}
