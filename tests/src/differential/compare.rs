@@ -15,6 +15,9 @@ const LINES_MAX: usize = 120;
 /// Longer lines are cut: values may have hundreds of kilobytes.
 const COLUMNS_MAX: usize = 160;
 
+/// What is shown on one line ends here.
+const BRIEF_MAX: usize = 2_000;
+
 /// Takes away what is each server's own: the cluster, the member, and the term of its log.
 pub(super) fn strip(header: &mut Option<pb::ResponseHeader>) {
     if let Some(header) = header {
@@ -70,7 +73,7 @@ pub(super) fn pretty(value: &impl Debug) -> String {
 
 /// A value on one line, as long as that is readable.
 pub(super) fn brief(value: &impl Debug) -> String {
-    format!("{value:?}").chars().take(4_000).collect()
+    format!("{value:?}").chars().take(BRIEF_MAX).collect()
 }
 
 #[cfg(test)]

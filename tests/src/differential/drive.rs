@@ -8,7 +8,7 @@ use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
 use detcd_core::proto::mvccpb::Event;
 
-use super::compare::{difference, stripped};
+use super::compare::{brief, difference, stripped};
 use super::counters::Counters;
 use super::generate::Generator;
 use super::known::{self, Counts, Known, Version};
@@ -52,6 +52,8 @@ pub(super) struct Run {
     history: Vec<Event>,
     generator: Generator,
     world: World,
+    /// What was asked since everything that the watchers were told was compared.
+    uncompared: Vec<Step>,
     /// How often options were used.
     pub counters: Counters,
     /// How often known differences were met.
@@ -80,6 +82,7 @@ impl Run {
             history: Vec::new(),
             generator: Generator::new(seed, version),
             world: World::new(),
+            uncompared: Vec::new(),
             counters: Counters::new(options::all()),
             known: Counts::new(),
             etcd,
@@ -92,11 +95,13 @@ impl Run {
         self.generator.next(&self.world)
     }
 
-    /// Does step number `position`.
+    /// Does step number `position`. What the watchers say to it may be compared some steps later; then the text says
+    /// which steps those were.
     pub async fn perform(&mut self, position: u64, step: &Step) -> Result<(), Found> {
         if position.is_multiple_of(SETTLE_EVERY) {
             self.settle().await?;
         }
+        self.uncompared.push(step.clone());
         match step {
             Step::Call(request) => self.call(request).await,
             Step::Watch { stream, request } => self.watch(*stream, request).await,
@@ -131,7 +136,13 @@ impl Run {
         for stream in 0..STREAMS {
             self.catch_up(stream).await?;
         }
+        self.uncompared.clear();
         Ok(())
+    }
+
+    /// The steps whose effect on the watchers was not compared yet, a line each.
+    pub fn uncompared(&self) -> String {
+        self.uncompared.iter().fold(String::new(), |text, step| format!("{text}  {}\n", brief(step)))
     }
 
     /// Waits until no watcher lags, after [`Run::settle`]. In etcd even one that is told of nothing lags at first.
@@ -167,11 +178,16 @@ impl Run {
             // A watcher that lags may lose its place to a compaction, or may not.
             self.sync().await?;
         }
-        if known::only_we_refuse(request) {
+        if let Some(unexecuted) = known::only_we_refuse(request) {
             let answer = self.detcd.ask(request.clone()).await;
             if known::is_duplicate_key(&answer) {
                 add(&mut self.known, Counts::from([(Known::Overlap, 1)]));
-                return Ok(());
+                return match self.etcd.ask(unexecuted).await {
+                    Err(refusal) if !known::is_too_many_ops(&refusal) => {
+                        Err(Found::Difference(format!("only we were known to refuse this, but etcd says {refusal:?}")))
+                    }
+                    _ => Ok(()),
+                };
             }
             let etcd = self.etcd.ask(request.clone()).await;
             return self.compare(request, etcd, answer);

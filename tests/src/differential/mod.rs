@@ -145,6 +145,7 @@ pub async fn run(settings: &Settings) -> Result<Report, ServerError> {
             Ok(()) => {}
             Err(Found::Difference(text)) => differences.push(Difference { position, step, text }),
             Err(Found::Divergence(text)) => {
+                let text = format!("{text}\nasked since the watchers were last compared:\n{}", run.uncompared());
                 differences.push(Difference { position, step, text });
                 break;
             }

@@ -221,7 +221,8 @@ impl Stream {
         self.send(request(RequestUnion::CreateRequest(create))).await;
         self.reply().await?;
         if !self.wait(TOLD_WITHIN, |stream| stream.etcd.waiting(PROBE) > 0 && stream.detcd.waiting(PROBE) > 0).await {
-            return Err(format!("a new watcher is told nothing of revision {head} within {TOLD_WITHIN:?}"));
+            let told = (self.etcd.waiting(PROBE), self.detcd.waiting(PROBE));
+            return Err(format!("of revision {head} a new watcher is told {told:?} events by (etcd, detcd)"));
         }
         self.send(request(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: PROBE }))).await;
         self.reply().await?;

@@ -60,7 +60,7 @@ pub enum Known {
     DrawnLease,
     /// A put behind the key of a deletion without end (`\0`) is accepted, because the end is taken for the key `\0`;
     /// and so is a put in a nested transaction before another one that deletes the key. The contract wants both refused
-    /// (section 1.1), and we do; such a transaction is asked of us alone.
+    /// (section 1.1), and we do; such a transaction is asked of us alone, and etcd is shown it where it is not executed.
     Overlap,
     /// The revision in the header of events that were history when their watcher was created, or happened while it
     /// caught up. etcd names its newest one in every batch; we name how far the watcher has everything, since whoever
@@ -116,16 +116,22 @@ pub(super) fn may_lose(etcd: Version, event: &Event, compacted: i64) -> bool {
     etcd < Version(3, 5, 16) && event.r#type() == EventType::Delete && at == compacted
 }
 
-/// Whether etcd takes a transaction that we have to refuse; see [`Known::Overlap`].
-pub(super) fn only_we_refuse(request: &Request) -> bool {
-    let Request::Txn(txn) = request else { return false };
-    overlaps::only_we_refuse(txn)
+/// For a transaction that we have to refuse and etcd takes, one that etcd takes for the same reason, but that writes
+/// nothing; see [`Known::Overlap`].
+pub(super) fn only_we_refuse(request: &Request) -> Option<Request> {
+    let Request::Txn(txn) = request else { return None };
+    overlaps::only_we_refuse(txn).then(|| Request::Txn(overlaps::unexecuted(txn)))
 }
 
 /// Whether this is how we refuse a transaction that writes a key twice.
 pub(super) fn is_duplicate_key(answer: &Answer) -> bool {
     let text = "etcdserver: duplicate key given in txn request".to_owned();
     *answer == Err(Refusal { code: tonic::Code::InvalidArgument, text })
+}
+
+/// Whether a transaction is too long, as one may be that another was put around.
+pub(super) fn is_too_many_ops(refusal: &Refusal) -> bool {
+    refusal.text == "etcdserver: too many operations in txn request"
 }
 
 /// Takes out of both answers what may differ in them.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget};
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 
 /// What is held against a transaction.
@@ -18,6 +19,19 @@ enum Rules {
 pub(super) fn only_we_refuse(txn: &pb::TxnRequest) -> bool {
     let refused = |rules| [&txn.success, &txn.failure].into_iter().any(|branch| writes(branch, rules).is_none());
     refused(Rules::Contract) && !refused(Rules::Etcd)
+}
+
+/// A transaction with this one in a branch that is not taken: it is checked like this one, and writes nothing.
+pub(super) fn unexecuted(txn: &pb::TxnRequest) -> pb::TxnRequest {
+    // The key that nobody writes has no version.
+    let compare = pb::Compare {
+        result: CompareResult::Greater as i32,
+        target: CompareTarget::Version as i32,
+        key: Bytes::from_static(b"\0nobody's"),
+        ..Default::default()
+    };
+    let nested = pb::RequestOp { request: Some(Op::RequestTxn(txn.clone())) };
+    pb::TxnRequest { compare: vec![compare], success: vec![nested], failure: Vec::new() }
 }
 
 #[derive(Default)]
