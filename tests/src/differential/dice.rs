@@ -52,3 +52,28 @@ impl Dice {
         unreachable!("a draw is below the sum of the weights")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_has_draws_of_its_own() {
+        let draws = |seed, position| {
+            let mut dice = Dice::new(seed, position);
+            (0..4).map(|_| dice.below(1 << 40)).collect::<Vec<u64>>()
+        };
+        assert_eq!(draws(1, 1), draws(1, 1));
+        assert_ne!(draws(1, 1), draws(1, 2));
+        assert_ne!(draws(1, 1), draws(2, 1));
+    }
+
+    #[test]
+    fn draws_stay_within_their_bounds_and_reach_them() {
+        let mut dice = Dice::new(1, 1);
+        let numbers: Vec<i64> = (0..100).map(|_| dice.between(-1, 1)).collect();
+        assert_eq!((numbers.iter().min(), numbers.iter().max()), (Some(&-1), Some(&1)));
+        assert_eq!(dice.between(5, 3), 5);
+        assert!((0..100).all(|_| dice.weighted(&[(1, true), (0, false)])));
+    }
+}

@@ -60,7 +60,10 @@ impl Etcd {
         let output = output.map_err(|error| format!("{shown} --version: {error}; DETCD_ETCD_BIN names an etcd"))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.lines().find_map(|line| line.strip_prefix("etcd Version: "));
-        let version = version.ok_or_else(|| format!("{shown} --version says {text:?} instead of etcd's version"))?;
+        let version = version.ok_or_else(|| {
+            let line = text.lines().next().unwrap_or_default();
+            format!("{shown} --version says {line:?} instead of etcd's version; DETCD_ETCD_BIN names an etcd")
+        })?;
         Ok(Some(Etcd { program, version: version.trim().parse()? }))
     }
 }

@@ -1,13 +1,18 @@
 //! Requests of the service KV, without transactions.
 
 use bytes::Bytes;
+use detcd_core::api::Request;
 use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 
 use super::{few_keys, key, key_range, lease_of, value};
 use crate::differential::dice::Dice;
 use crate::differential::known::{self, Version};
+use crate::differential::step::Step;
 use crate::differential::world::World;
+
+/// etcd's `--max-request-bytes` unless it is told otherwise (contract, section 4).
+const REQUEST_BYTES_MAX: usize = 1_572_864;
 
 const ORDERS: [SortOrder; 3] = [SortOrder::None, SortOrder::Ascend, SortOrder::Descend];
 const TARGETS: [SortTarget; 5] =
@@ -122,4 +127,16 @@ pub(super) fn compaction(dice: &mut Dice, world: &World) -> pb::CompactionReques
         _ => dice.between(world.compacted + 1, world.head - (world.head - world.compacted) / 3),
     };
     pb::CompactionRequest { revision, physical: dice.chance(40) }
+}
+
+/// Puts that are just not too long for a proposal, too long for it, and too long for a message (contract, section 1).
+pub(super) fn oversize() -> Vec<Step> {
+    let key = Bytes::from_static(b"a/long");
+    let put = |value_bytes| {
+        let (key, value) = (key.clone(), Bytes::from(vec![b'l'; value_bytes]));
+        Step::Call(Request::Put(pb::PutRequest { key, value, ..Default::default() }))
+    };
+    let mut steps = [REQUEST_BYTES_MAX - 200, REQUEST_BYTES_MAX, REQUEST_BYTES_MAX + (512 << 10)].map(put).to_vec();
+    steps.push(Step::Call(Request::DeleteRange(pb::DeleteRangeRequest { key, ..Default::default() })));
+    steps
 }

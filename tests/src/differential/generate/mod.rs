@@ -36,9 +36,10 @@ enum Kind {
     Watch,
     Expiry,
     Fragments,
+    Oversize,
 }
 
-const KINDS: [(u64, Kind); 9] = [
+const KINDS: [(u64, Kind); 10] = [
     (2_800, Kind::Range),
     (2_200, Kind::Put),
     (600, Kind::DeleteRange),
@@ -49,11 +50,13 @@ const KINDS: [(u64, Kind); 9] = [
     // These take seconds, so they are rare, and a run begins with one of each.
     (2, Kind::Expiry),
     (2, Kind::Fragments),
+    (2, Kind::Oversize),
 ];
 
 /// The positions at which a run does not leave it to chance.
 const EXPIRY_AT: u64 = 500;
 const FRAGMENTS_AT: u64 = 700;
+const OVERSIZE_AT: u64 = 750;
 
 impl Generator {
     /// The steps of the run of `seed` against an etcd of version `etcd`.
@@ -71,6 +74,7 @@ impl Generator {
         let kind = match self.position {
             EXPIRY_AT => Kind::Expiry,
             FRAGMENTS_AT => Kind::Fragments,
+            OVERSIZE_AT => Kind::Oversize,
             _ => dice.weighted(&KINDS),
         };
         match kind {
@@ -83,6 +87,7 @@ impl Generator {
             Kind::Watch => watch::watch(dice, world, self.etcd),
             Kind::Expiry => self.plan(lease::expiry(dice, world)),
             Kind::Fragments => self.plan(watch::fragments()),
+            Kind::Oversize => self.plan(kv::oversize()),
         }
     }
 
@@ -153,4 +158,37 @@ fn value(dice: &mut Dice) -> Bytes {
 fn lease_of(dice: &mut Dice, world: &World) -> i64 {
     let ids: Vec<i64> = world.leases.keys().copied().collect();
     if ids.is_empty() || dice.chance(5) { dice.pick(&[7_777, -7_777]) } else { dice.pick(&ids) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(seed: u64, count: usize) -> Vec<Step> {
+        let mut generator = Generator::new(seed, Version(3, 7, 1));
+        let world = World::new();
+        (0..count).map(|_| generator.next(&world)).collect()
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_steps_again_and_another_one_others() {
+        assert_eq!(steps(1, 300), steps(1, 300));
+        assert_ne!(steps(1, 300), steps(2, 300));
+        assert_eq!(steps(1, 300)[..200], steps(1, 200)[..]);
+    }
+
+    #[test]
+    fn what_takes_long_comes_early_once() {
+        let steps = steps(1, 800);
+        assert!(steps.iter().any(|step| matches!(step, Step::AwaitExpiry { .. })));
+        let long = |step: &Step| matches!(step, Step::Call(Request::Put(put)) if put.key.starts_with(b"long/"));
+        assert!(steps.iter().any(long));
+    }
+
+    #[test]
+    fn a_prefix_ends_before_the_next_key_of_its_length() {
+        assert_eq!(end_of_prefix(b"a/"), Bytes::from_static(b"a0"));
+        assert_eq!(end_of_prefix(b"a\xff"), Bytes::from_static(b"b"));
+        assert_eq!(end_of_prefix(b"\xff"), Bytes::from_static(b"\0"), "no key is behind them");
+    }
 }

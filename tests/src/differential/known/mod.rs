@@ -60,8 +60,10 @@ pub enum Known {
     DrawnLease,
     /// A put behind the key of a deletion without end (`\0`) is accepted, because the end is taken for the key `\0`;
     /// and so is a put in a nested transaction before another one that deletes the key. The contract wants both refused
-    /// (section 1.1), and we do; such a transaction is asked of us alone, and etcd is shown it where it is not executed.
+    /// (section 1.1), and we do. Such a transaction is asked of us, and etcd is shown it where it is not executed.
     Overlap,
+    /// A message that is too long is refused by the library of gRPC, in its own words, with the same two numbers.
+    WordsOfGrpc,
     /// The revision in the header of events that were history when their watcher was created, or happened while it
     /// caught up. etcd names its newest one in every batch; we name how far the watcher has everything, since whoever
     /// resumes after the header's revision would miss events otherwise. Of synced watchers both are equal.
@@ -145,6 +147,12 @@ pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, 
         *etcd = detcd.clone();
         count(&mut counts, Known::OrderOfChecks, true);
     }
+    if let (Err(one), Err(other)) = (&etcd, &detcd)
+        && say_the_same_of_length(one, other)
+    {
+        *etcd = detcd.clone();
+        count(&mut counts, Known::WordsOfGrpc, true);
+    }
     let (Ok(etcd), Ok(detcd)) = (etcd, detcd) else { return counts };
     match (request, etcd, detcd) {
         (Request::Range(request), Response::Range(etcd), Response::Range(detcd)) => {
@@ -180,6 +188,18 @@ pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, 
         _ => {}
     }
     counts
+}
+
+fn say_the_same_of_length(etcd: &Refusal, detcd: &Refusal) -> bool {
+    let numbers = |refusal: &Refusal| {
+        let words = refusal.text.split(|letter: char| !letter.is_ascii_digit());
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<String>>()
+    };
+    etcd.code == tonic::Code::ResourceExhausted
+        && detcd.code == etcd.code
+        && etcd.text.starts_with("grpc: received message larger than max")
+        && detcd.text.starts_with("Error, decoded message length too large")
+        && numbers(etcd) == numbers(detcd)
 }
 
 fn refuses_a_put(refusal: &Refusal) -> bool {

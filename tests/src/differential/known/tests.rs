@@ -88,3 +88,14 @@ fn a_second_more_or_less_is_known_and_an_unknown_lease_is_not() {
     assert_eq!(settled(OLD, &request, left(5), left(7)), (false, vec![]));
     assert_eq!(settled(OLD, &request, left(-1), left(0)), (false, vec![]));
 }
+
+#[test]
+fn of_a_long_message_both_say_the_same_numbers() {
+    let long = tonic::Code::ResourceExhausted;
+    let etcd = refused(long, "grpc: received message larger than max (20 vs. 10)");
+    let words = |found| format!("Error, decoded message length too large: found {found} bytes, the limit is: 10 bytes");
+    let put = Request::Put(pb::PutRequest::default());
+    assert_eq!(settled(OLD, &put, etcd.clone(), refused(long, &words(20))), (true, vec![Known::WordsOfGrpc]));
+    assert_eq!(settled(OLD, &put, etcd.clone(), refused(long, &words(21))), (false, vec![]));
+    assert_eq!(settled(OLD, &put, etcd, refused(tonic::Code::OutOfRange, &words(20))), (false, vec![]));
+}
