@@ -2,10 +2,11 @@
 //! known.
 //!
 //! Needs an etcd: the one that `DETCD_ETCD_BIN` names, that `.ci/run packages` has installed, or that is in `PATH`.
-//! `DETCD_DIFFERENTIAL=100000` sends that many requests instead of a few thousand, and `DETCD_DIFFERENTIAL_SEED=N`
-//! draws others; a difference is told with its seed and position, and comes again with them.
+//! `DETCD_DIFFERENTIAL=100000` sends that many requests instead of a few thousand, `DETCD_DIFFERENTIAL_SEED=N` draws
+//! others, and `DETCD_DIFFERENTIAL_MEMBERS=3` asks members of two clusters in turn; a difference is told with its seed
+//! and position, and comes again with them.
 
-use detcd_tests::differential::{Etcd, Settings, run};
+use detcd_tests::differential::{Etcd, MEMBERS_MAX, Settings, run};
 use detcd_tests::launch;
 
 /// How many requests, unless the environment says otherwise.
@@ -20,6 +21,13 @@ fn number(variable: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{variable}={text}: a number such as 100000 is wanted")))
 }
 
+/// How many members each of the two has.
+fn members() -> usize {
+    let members = number("DETCD_DIFFERENTIAL_MEMBERS").unwrap_or(1);
+    let members = usize::try_from(members).ok().filter(|members| (1..=MEMBERS_MAX).contains(members));
+    members.unwrap_or_else(|| panic!("DETCD_DIFFERENTIAL_MEMBERS: from 1 to {MEMBERS_MAX} members are wanted"))
+}
+
 #[test]
 fn detcd_answers_as_etcd_does() {
     let requests = number("DETCD_DIFFERENTIAL");
@@ -30,8 +38,10 @@ fn detcd_answers_as_etcd_does() {
     };
     let seed = number("DETCD_DIFFERENTIAL_SEED").unwrap_or(SEED);
     let requests = requests.unwrap_or(REQUESTS);
-    eprintln!("{requests} requests of seed {seed} against etcd {} ({})", etcd.version, etcd.program.display());
-    let settings = Settings { requests, seed, etcd, detcd: launch::detcd() };
+    let members = members();
+    let shown = etcd.program.display();
+    eprintln!("{requests} requests of seed {seed} to {members} members against etcd {} ({shown})", etcd.version);
+    let settings = Settings { requests, seed, members, etcd, detcd: launch::detcd() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let report = runtime.block_on(run(&settings)).unwrap_or_else(|error| panic!("{error}"));
     eprintln!("{report}");

@@ -8,8 +8,10 @@ use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
 use detcd_core::proto::mvccpb::Event;
 
+use super::Settings;
 use super::compare::{brief, difference, stripped};
 use super::counters::Counters;
+use super::dice::Dice;
 use super::generate::Generator;
 use super::known::{self, Counts, Known, Version};
 use super::options;
@@ -43,6 +45,10 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Run {
     version: Version,
+    seed: u64,
+    members: usize,
+    /// The member that is asked in the present step.
+    place: usize,
     etcd: Server,
     detcd: Server,
     streams: Vec<Stream>,
@@ -62,9 +68,11 @@ pub(super) struct Run {
 
 impl Run {
     /// A run of `seed` on two fresh servers.
-    pub async fn new(etcd: Server, detcd: Server, version: Version, seed: u64) -> Result<Run, Found> {
-        let open = || Stream::new(etcd.open_watch(), detcd.open_watch());
-        let (mut observer, streams) = (open(), (0..STREAMS).map(|_| open()).collect());
+    pub async fn new(etcd: Server, detcd: Server, settings: &Settings) -> Result<Run, Found> {
+        let Settings { seed, members, .. } = *settings;
+        let version = settings.etcd.version;
+        let open = |place| open(&etcd, &detcd, place, members);
+        let (mut observer, streams) = (open(0), (0..STREAMS).map(|stream| open(stream % members)).collect());
         let everything = Bytes::from_static(b"\0");
         let create = pb::WatchCreateRequest {
             key: everything.clone(),
@@ -77,10 +85,13 @@ impl Run {
         assert!(reply.created && reply.watch_id == 0, "no observer: {reply:?}");
         Ok(Run {
             version,
+            seed,
+            members,
+            place: 0,
             streams,
             observer,
             history: Vec::new(),
-            generator: Generator::new(seed, version),
+            generator: Generator::new(seed, version, members),
             world: World::new(),
             uncompared: Vec::new(),
             counters: Counters::new(options::all()),
@@ -102,22 +113,48 @@ impl Run {
             self.settle().await?;
         }
         self.uncompared.push(step.clone());
+        self.place = match step {
+            Step::Watch { stream, .. } | Step::Reopen { stream } => stream % self.members,
+            _ => self.draw_place(position),
+        };
+        self.catch_up_member().await?;
         match step {
             Step::Call(request) => self.call(request).await,
             Step::Watch { stream, request } => self.watch(*stream, request).await,
             Step::Reopen { stream } => {
                 self.settle().await?;
-                self.streams[*stream] = Stream::new(self.etcd.open_watch(), self.detcd.open_watch());
+                self.streams[*stream] = open(&self.etcd, &self.detcd, self.place, self.members);
                 self.world.watchers[*stream].clear();
                 Ok(())
             }
             Step::RevokeDrawn => {
                 let revoke = |id| Request::LeaseRevoke(pb::LeaseRevokeRequest { id });
                 let (etcd, detcd) = (revoke(self.etcd.drawn), revoke(self.detcd.drawn));
-                let (etcd, detcd) = tokio::join!(self.etcd.ask(etcd), self.detcd.ask(detcd));
+                let (etcd, detcd) = tokio::join!(self.etcd.ask(self.place, etcd), self.detcd.ask(self.place, detcd));
                 self.compare(&revoke(0), etcd, detcd)
             }
             Step::AwaitExpiry { id } => self.await_expiry(*id).await,
+        }
+    }
+
+    /// Which member is asked at a position, the same of both.
+    fn draw_place(&self, position: u64) -> usize {
+        let place = Dice::new(!self.seed, position).below(self.members as u64);
+        usize::try_from(place).expect("few members")
+    }
+
+    /// Of several members one may be behind those that answered before; a linearizable read brings it to them, so that
+    /// what it answers from its own store is the same on both servers.
+    async fn catch_up_member(&mut self) -> Result<(), Found> {
+        if self.members == 1 {
+            return Ok(());
+        }
+        let read = pb::RangeRequest { key: Bytes::from_static(b"a"), count_only: true, ..Default::default() };
+        let read = Request::Range(read);
+        let (etcd, detcd) = tokio::join!(self.etcd.ask(self.place, read.clone()), self.detcd.ask(self.place, read));
+        match difference(&stripped(etcd), &stripped(detcd)) {
+            Some(text) => Err(Found::Divergence(format!("a linearizable read differs:\n{text}"))),
+            None => Ok(()),
         }
     }
 
@@ -125,7 +162,8 @@ impl Run {
     pub async fn settle(&mut self) -> Result<(), Found> {
         let seen = self.history.last().map_or(1, super::stream::mod_revision);
         if seen < self.world.head {
-            let events = self.observer.observe(self.world.head).await.map_err(Found::Divergence)?;
+            let (events, counts) = self.observer.observe(self.world.head).await.map_err(Found::Divergence)?;
+            add(&mut self.known, counts);
             for event in &events {
                 self.world.observe(event);
                 let watchers = self.streams.iter_mut().flat_map(|stream| stream.watchers.values_mut());
@@ -155,7 +193,10 @@ impl Run {
             // There is nothing that a new watcher is sure to be told of.
             tokio::time::sleep(SYNCED_AFTER).await;
         } else {
-            self.observer.sync(self.world.head).await.map_err(Found::Divergence)?;
+            // Those of one member catch up together, and there is a stream to each.
+            for stream in &mut self.streams[..self.members] {
+                stream.sync(self.world.head).await.map_err(Found::Divergence)?;
+            }
         }
         let watchers = self.streams.iter_mut().flat_map(|stream| stream.watchers.values_mut());
         watchers.for_each(|watcher| watcher.lags = false);
@@ -179,20 +220,21 @@ impl Run {
             self.sync().await?;
         }
         if let Some(unexecuted) = known::only_we_refuse(request) {
-            let answer = self.detcd.ask(request.clone()).await;
+            let answer = self.detcd.ask(self.place, request.clone()).await;
             if known::is_duplicate_key(&answer) {
                 add(&mut self.known, Counts::from([(Known::Overlap, 1)]));
-                return match self.etcd.ask(unexecuted).await {
+                return match self.etcd.ask(self.place, unexecuted).await {
                     Err(refusal) if !known::is_too_many_ops(&refusal) => {
                         Err(Found::Difference(format!("only we were known to refuse this, but etcd says {refusal:?}")))
                     }
                     _ => Ok(()),
                 };
             }
-            let etcd = self.etcd.ask(request.clone()).await;
+            let etcd = self.etcd.ask(self.place, request.clone()).await;
             return self.compare(request, etcd, answer);
         }
-        let (etcd, detcd) = tokio::join!(self.etcd.ask(request.clone()), self.detcd.ask(request.clone()));
+        let (etcd, detcd) =
+            tokio::join!(self.etcd.ask(self.place, request.clone()), self.detcd.ask(self.place, request.clone()));
         self.compare(request, etcd, detcd)
     }
 
@@ -301,7 +343,7 @@ impl Run {
         for server in [&mut self.etcd, &mut self.detcd] {
             loop {
                 let request = pb::LeaseTimeToLiveRequest { id, keys: false };
-                let answer = server.ask(Request::LeaseTimeToLive(request)).await;
+                let answer = server.ask(self.place, Request::LeaseTimeToLive(request)).await;
                 if matches!(&answer, Ok(Response::LeaseTimeToLive(response)) if response.granted_ttl == 0) {
                     break;
                 }
@@ -311,6 +353,7 @@ impl Run {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
+        self.catch_up_member().await?;
         self.world.leases.remove(&id);
         self.counters.count("lease expiry", true);
         self.call(&Request::LeaseLeases(pb::LeaseLeasesRequest {})).await?;
@@ -318,6 +361,11 @@ impl Run {
         let range_end = Bytes::from_static(b"\0");
         self.call(&Request::Range(pb::RangeRequest { key, range_end, ..Default::default() })).await
     }
+}
+
+/// A new watch stream to the member at `place` of each, who have so many `members`.
+fn open(etcd: &Server, detcd: &Server, place: usize, members: usize) -> Stream {
+    Stream::new(etcd.open_watch(place), detcd.open_watch(place), members == 1)
 }
 
 fn add(known: &mut Counts, more: Counts) {

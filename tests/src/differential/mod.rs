@@ -32,6 +32,9 @@ pub use self::server::ServerError;
 pub use self::step::{Answer, Refusal, Reply, Step};
 use crate::launch;
 
+/// The most members that a run can ask in turn: there has to be a watch stream to each.
+pub const MEMBERS_MAX: usize = world::STREAMS;
+
 /// After so many differences a run ends.
 const DIFFERENCES_MAX: usize = 20;
 
@@ -75,6 +78,8 @@ pub struct Settings {
     pub requests: u64,
     /// What they are drawn from.
     pub seed: u64,
+    /// How many members each of the two has, from one to [`MEMBERS_MAX`].
+    pub members: usize,
     /// What detcd is compared with.
     pub etcd: Etcd,
     /// The detcd.
@@ -121,7 +126,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Starts both servers, asks them, and ends them.
+/// Starts both servers, asks them, and ends them. Of several members the one that is asked is drawn, the same of both.
 ///
 /// # Errors
 /// One of them does not come up.
@@ -129,9 +134,10 @@ pub async fn run(settings: &Settings) -> Result<Report, ServerError> {
     let version = settings.etcd.version;
     // Nothing has to survive these servers. Older ones know no such flag.
     let unsafe_flag = (version >= Version(3, 5, 0)).then(|| "--unsafe-no-fsync".to_owned());
-    let etcd = Server::start(settings.etcd.program.clone(), unsafe_flag.into_iter().collect()).await?;
-    let detcd = Server::start(settings.detcd.clone(), Vec::new()).await?;
-    let mut run = match Run::new(etcd, detcd, version, settings.seed).await {
+    let etcd =
+        Server::start(settings.etcd.program.clone(), settings.members, unsafe_flag.into_iter().collect()).await?;
+    let detcd = Server::start(settings.detcd.clone(), settings.members, Vec::new()).await?;
+    let mut run = match Run::new(etcd, detcd, settings).await {
         Ok(run) => run,
         Err(Found::Difference(text) | Found::Divergence(text)) => panic!("the observer cannot begin: {text}"),
     };

@@ -1,4 +1,4 @@
-//! One of the two servers: its process, its clients, its watch streams.
+//! One of the two servers: its processes, its clients, its watch streams.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,17 +39,23 @@ pub enum ServerError {
     },
 }
 
-/// A single member and everything that is open to it.
+/// A cluster and everything that is open to it.
 #[derive(Debug)]
 pub(super) struct Server {
-    // Ends the process when the server is dropped.
+    // Ends the processes when the server is dropped.
     _cluster: Cluster,
+    members: Vec<Member>,
+    /// The lease whose id the server drew.
+    pub drawn: i64,
+}
+
+/// The clients of one member.
+#[derive(Debug)]
+struct Member {
     kv: KvClient<Channel>,
     lease: LeaseClient<Channel>,
     watch: WatchClient<Channel>,
     keep_alive: Option<KeepAlive>,
-    /// The lease whose id the server drew.
-    pub drawn: i64,
 }
 
 #[derive(Debug)]
@@ -59,31 +65,41 @@ struct KeepAlive {
 }
 
 impl Server {
-    /// Starts one member of `program` with further `flags` and connects to it.
-    pub async fn start(program: PathBuf, flags: Vec<String>) -> Result<Server, ServerError> {
-        let cluster = Cluster::start(&ClusterOptions { program, members: 1, flags })?;
-        let url = cluster.members()[0].client_url();
-        let failed = |source| ServerError::Connect { url: url.clone(), source };
-        let channel = Endpoint::from_shared(url.clone()).map_err(failed)?.connect().await.map_err(failed)?;
-        Ok(Server {
-            _cluster: cluster,
-            kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
-            lease: LeaseClient::new(channel.clone()),
-            watch: WatchClient::new(channel).max_decoding_message_size(usize::MAX),
-            keep_alive: None,
-            drawn: 0,
-        })
+    /// Starts so many `members` of `program` with further `flags` and connects to them.
+    pub async fn start(program: PathBuf, members: usize, flags: Vec<String>) -> Result<Server, ServerError> {
+        let cluster = Cluster::start(&ClusterOptions { program, members, flags })?;
+        let mut members = Vec::new();
+        for url in cluster.endpoints() {
+            let failed = |source| ServerError::Connect { url: url.clone(), source };
+            let channel = Endpoint::from_shared(url.clone()).map_err(failed)?.connect().await.map_err(failed)?;
+            members.push(Member {
+                kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
+                lease: LeaseClient::new(channel.clone()),
+                watch: WatchClient::new(channel).max_decoding_message_size(usize::MAX),
+                keep_alive: None,
+            });
+        }
+        Ok(Server { _cluster: cluster, members, drawn: 0 })
     }
 
-    /// Asks for one thing and waits for the answer.
-    pub async fn ask(&mut self, request: Request) -> Answer {
-        let answer = tokio::time::timeout(ANSWER_WITHIN, self.send(request)).await.unwrap_or_else(|_| Err(late()));
+    /// Asks the member at `place` for one thing and waits for the answer.
+    pub async fn ask(&mut self, place: usize, request: Request) -> Answer {
+        let answer = self.members[place].send(request);
+        let answer = tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or_else(|_| Err(late()));
         if let Ok(Response::LeaseGrant(response)) = &answer {
             self.drawn = response.id;
         }
         answer
     }
 
+    /// Opens a watch stream to the member at `place`. A server may say nothing on it before it is asked something, so
+    /// nothing is waited for.
+    pub fn open_watch(&self, place: usize) -> Feed {
+        self.members[place].open_watch()
+    }
+}
+
+impl Member {
     async fn send(&mut self, request: Request) -> Answer {
         let (kv, lease) = (&mut self.kv, &mut self.lease);
         let response = match request {
@@ -118,8 +134,7 @@ impl Server {
         stream.responses.message().await?.ok_or_else(ended)
     }
 
-    /// Opens a watch stream. A server may say nothing on it before it is asked something, so nothing is waited for.
-    pub fn open_watch(&self) -> Feed {
+    fn open_watch(&self) -> Feed {
         let (requests, sent) = mpsc::channel(STREAM_REQUESTS);
         let (told, feed) = mpsc::unbounded_channel();
         let mut client = self.watch.clone();

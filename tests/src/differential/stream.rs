@@ -22,8 +22,8 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// How long is waited for an event that may have been lost.
 const LOST_AFTER: Duration = Duration::from_millis(300);
 
-/// The id of the watcher that shows that all others are synced.
-const PROBE: i64 = 1;
+/// The id of the watcher that shows that all others are synced; nobody else asks for it.
+const PROBE: i64 = 8_000_000;
 
 /// How often is looked whether something came.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -120,19 +120,40 @@ pub(super) fn mod_revision(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |pair| pair.mod_revision)
 }
 
+/// Takes the revisions of the headers out that may differ for an event; see [`Known::HeaderOfHistory`] for watchers
+/// that lag, and [`Known::HeaderOfBatch`] for members that follow others.
+fn reconcile_header(etcd: &mut Told, detcd: &Told, lags: bool, follows: bool, counts: &mut Counts) {
+    let at = mod_revision(&etcd.event);
+    let (theirs, ours) = (etcd.header_revision, detcd.header_revision);
+    if at != mod_revision(&detcd.event) || at > theirs.min(ours) {
+        return;
+    }
+    let known = if lags && ours < theirs {
+        Known::HeaderOfHistory
+    } else if follows && ours > theirs {
+        Known::HeaderOfBatch
+    } else {
+        return;
+    };
+    *counts.entry(known).or_default() += 1;
+    etcd.header_revision = ours;
+}
+
 /// A stream to each server: etcd's, and detcd's.
 #[derive(Debug)]
 pub(super) struct Stream {
     etcd: Feed,
     detcd: Feed,
+    /// Whether their members may hear of writes from others.
+    follows: bool,
     /// The watchers of it, by id.
     pub watchers: BTreeMap<i64, Watcher>,
 }
 
 impl Stream {
-    /// A stream without watchers.
-    pub fn new(etcd: Feed, detcd: Feed) -> Stream {
-        Stream { etcd, detcd, watchers: BTreeMap::new() }
+    /// A stream without watchers, to members that are alone or not.
+    pub fn new(etcd: Feed, detcd: Feed, alone: bool) -> Stream {
+        Stream { etcd, detcd, follows: !alone, watchers: BTreeMap::new() }
     }
 
     /// Asks both for the same.
@@ -187,24 +208,28 @@ impl Stream {
     ///
     /// # Errors
     /// What differs, or that they do not tell that much.
-    pub async fn observe(&mut self, head: i64) -> Result<Vec<Event>, String> {
+    pub async fn observe(&mut self, head: i64) -> Result<(Vec<Event>, Counts), String> {
         let reached = |feed: &Feed| {
             let events = feed.events.get(&0).and_then(VecDeque::back);
             events.is_some_and(|told| mod_revision(&told.event) >= head)
         };
         let is_there = self.wait(TOLD_WITHIN, |stream| reached(&stream.etcd) && reached(&stream.detcd)).await;
-        let (etcd, detcd) = (self.etcd.events_of(0), self.detcd.events_of(0));
+        let (mut etcd, detcd) = (self.etcd.events_of(0), self.detcd.events_of(0));
+        let mut counts = Counts::new();
+        for (etcd, detcd) in etcd.iter_mut().zip(&detcd) {
+            reconcile_header(etcd, detcd, false, self.follows, &mut counts);
+        }
         if let Some(text) = difference(&etcd, &detcd) {
             return Err(format!("the events of the observer differ:\n{text}"));
         }
         if !is_there {
             return Err(format!("the observer is told nothing of revision {head} within {TOLD_WITHIN:?}"));
         }
-        Ok(etcd.into_iter().map(|told| told.event).collect())
+        Ok((etcd.into_iter().map(|told| told.event).collect(), counts))
     }
 
-    /// Waits until no watcher of any stream lags: a new one from revision `head` on, which has events, is told of them
-    /// together with all others that lag.
+    /// Waits until no watcher of any stream to this member lags: a new one from revision `head` on, which has events,
+    /// is told of them together with all others that lag.
     ///
     /// # Errors
     /// The replies differ, or there are none.
@@ -254,9 +279,10 @@ impl Stream {
             return Err(format!("detcd replies without being asked: {}", pretty(&reply)));
         }
         let mut counts = Counts::new();
+        let follows = self.follows;
         for (id, watcher) in &mut self.watchers {
             let (mut etcd, mut detcd) = (self.etcd.events_of(*id), self.detcd.events_of(*id));
-            watcher.reconcile(&mut etcd, &mut detcd, &mut counts);
+            watcher.reconcile(&mut etcd, &mut detcd, follows, &mut counts);
             if let Some(text) = difference(&etcd, &detcd) {
                 return Err(format!("the events of watcher {id} ({:?}) differ:\n{text}", watcher.create));
             }
@@ -272,8 +298,8 @@ impl Stream {
 }
 
 impl Watcher {
-    /// Takes out what may differ; see [`Known::LostTombstone`] and [`Known::HeaderOfHistory`].
-    fn reconcile(&mut self, etcd: &mut [Told], detcd: &mut Vec<Told>, counts: &mut Counts) {
+    /// Takes out what may differ; see [`Known::LostTombstone`] and [`reconcile_header`].
+    fn reconcile(&mut self, etcd: &mut [Told], detcd: &mut Vec<Told>, follows: bool, counts: &mut Counts) {
         let mut lost = self.losable.min(detcd.len().saturating_sub(etcd.len()));
         if lost > 0 {
             *counts.entry(Known::LostTombstone).or_default() += u64::try_from(lost).expect("few");
@@ -292,13 +318,8 @@ impl Watcher {
         }
         self.losable = 0;
         for (etcd, detcd) in etcd.iter_mut().zip(detcd) {
-            let at = mod_revision(&etcd.event);
-            let is_history = at == mod_revision(&detcd.event) && (at <= self.created_at || self.lags);
-            let is_within = detcd.header_revision >= at && detcd.header_revision <= etcd.header_revision;
-            if is_history && is_within && etcd.header_revision != detcd.header_revision {
-                *counts.entry(Known::HeaderOfHistory).or_default() += 1;
-                etcd.header_revision = detcd.header_revision;
-            }
+            let lags = self.lags || mod_revision(&etcd.event) <= self.created_at;
+            reconcile_header(etcd, detcd, lags, follows, counts);
         }
     }
 
@@ -364,10 +385,27 @@ mod tests {
             let told = |event: &Event| Told { event: event.clone(), header_revision: 5 };
             let mut detcd: Vec<Told> = watcher.expected.iter().map(told).collect();
             let mut counts = Counts::new();
-            watcher.reconcile(&mut [], &mut detcd, &mut counts);
+            watcher.reconcile(&mut [], &mut detcd, false, &mut counts);
             (detcd.is_empty(), watcher.judge(&detcd).is_ok(), counts.get(&Known::LostTombstone).copied())
         };
         assert_eq!(lost(b"a"), (true, true, Some(1)));
         assert_eq!(lost(b"c"), (false, true, None), "what etcd has not told is left to be told as a difference");
+    }
+
+    #[test]
+    fn headers_differ_only_for_those_who_lag_or_follow() {
+        let told = |header_revision| Told { event: event("a", 5, EventType::Put), header_revision };
+        let known = |theirs, ours, lags, follows| {
+            let (mut etcd, detcd, mut counts) = (told(theirs), told(ours), Counts::new());
+            reconcile_header(&mut etcd, &detcd, lags, follows, &mut counts);
+            assert_eq!(etcd == detcd, theirs == ours || !counts.is_empty());
+            counts.into_keys().next()
+        };
+        assert_eq!(known(9, 5, true, false), Some(Known::HeaderOfHistory));
+        assert_eq!(known(9, 5, false, true), None);
+        assert_eq!(known(5, 6, false, true), Some(Known::HeaderOfBatch));
+        assert_eq!(known(5, 6, true, false), None);
+        assert_eq!(known(9, 4, true, true), None, "a header is not before its events");
+        assert_eq!(known(5, 5, true, true), None);
     }
 }

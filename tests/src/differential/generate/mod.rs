@@ -11,7 +11,7 @@ use bytes::Bytes;
 use detcd_core::api::Request;
 
 use super::dice::Dice;
-use super::known::Version;
+use super::known::{self, Version};
 use super::step::Step;
 use super::world::World;
 
@@ -20,6 +20,7 @@ use super::world::World;
 pub(super) struct Generator {
     seed: u64,
     etcd: Version,
+    members: usize,
     position: u64,
     /// Steps that belong to one that was drawn before.
     planned: VecDeque<Step>,
@@ -59,9 +60,9 @@ const FRAGMENTS_AT: u64 = 700;
 const OVERSIZE_AT: u64 = 750;
 
 impl Generator {
-    /// The steps of the run of `seed` against an etcd of version `etcd`.
-    pub fn new(seed: u64, etcd: Version) -> Generator {
-        Generator { seed, etcd, position: 0, planned: VecDeque::new() }
+    /// The steps of the run of `seed` against so many `members` of an etcd of version `etcd`.
+    pub fn new(seed: u64, etcd: Version, members: usize) -> Generator {
+        Generator { seed, etcd, members, position: 0, planned: VecDeque::new() }
     }
 
     /// The next step.
@@ -81,7 +82,13 @@ impl Generator {
             Kind::Range => Step::Call(Request::Range(kv::range(dice, world, self.etcd))),
             Kind::Put => Step::Call(Request::Put(kv::put(dice, world))),
             Kind::DeleteRange => Step::Call(Request::DeleteRange(kv::delete_range(dice))),
-            Kind::Txn => Step::Call(Request::Txn(txn::txn(dice, world, self.etcd))),
+            Kind::Txn => {
+                let mut txn = txn::txn(dice, world, self.etcd);
+                if self.members > 1 {
+                    known::keep_members_equal(self.etcd, &mut txn, world.head, world.compacted);
+                }
+                Step::Call(Request::Txn(txn))
+            }
             Kind::Compact => Step::Call(Request::Compact(kv::compaction(dice, world))),
             Kind::Lease => self.plan(lease::lease(dice, world)),
             Kind::Watch => watch::watch(dice, world, self.etcd),
@@ -165,7 +172,7 @@ mod tests {
     use super::*;
 
     fn steps(seed: u64, count: usize) -> Vec<Step> {
-        let mut generator = Generator::new(seed, Version(3, 7, 1));
+        let mut generator = Generator::new(seed, Version(3, 7, 1), 1);
         let world = World::new();
         (0..count).map(|_| generator.next(&world)).collect()
     }

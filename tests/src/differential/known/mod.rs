@@ -68,6 +68,9 @@ pub enum Known {
     /// caught up. etcd names its newest one in every batch; we name how far the watcher has everything, since whoever
     /// resumes after the header's revision would miss events otherwise. Of synced watchers both are equal.
     HeaderOfHistory,
+    /// With several members: one that hears of two writes at once tells their events together, and the header names the
+    /// later one; etcd tells those of each revision alone.
+    HeaderOfBatch,
     /// A watcher that was canceled for a compaction keeps its id until its client cancels it, as etcd's own client
     /// does, and that gets a reply. For us it is gone already, and what is unknown is canceled without a reply
     /// (contract, section 1.2).
@@ -104,6 +107,22 @@ pub(super) fn takes_invalid_sorts(etcd: Version) -> bool {
 /// none is created there.
 pub(super) fn refuses_negative_starts(etcd: Version) -> bool {
     has(etcd, 24, 6)
+}
+
+/// Takes out of a transaction what makes members of etcd differ from each other before 3.7 (issue 18667): a member that
+/// nobody asked leaves the ranges of a transaction out, and so executes one that the asked member refuses, because a
+/// range's revision is in the future of `head`, or before `compacted`.
+pub(super) fn keep_members_equal(etcd: Version, txn: &mut pb::TxnRequest, head: i64, compacted: i64) {
+    if etcd >= Version(3, 7, 0) {
+        return;
+    }
+    for operation in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut operation.request {
+            Some(Op::RequestRange(range)) if range.revision > head || range.revision < compacted => range.revision = 0,
+            Some(Op::RequestTxn(nested)) => keep_members_equal(etcd, nested, head, compacted),
+            _ => {}
+        }
+    }
 }
 
 /// Whether etcd answers a request for progress: if there are `watchers`, and whether some are `early`, waiting for a
