@@ -78,11 +78,11 @@ pub enum Known {
     /// Before 3.6: a transaction that cannot run for a put (its lease, or the key that it keeps) and for a range (its
     /// revision) names the put, wherever it stands; now the first of them is named.
     OrderOfChecks,
-    /// Before 3.5.16 (pull request 18474): a tombstone at the compacted revision is swept, so that a watcher that
+    /// Before 3.5.16 (etcd pull request 18474): a tombstone at the compacted revision is swept, so that a watcher that
     /// begins there misses the deletion.
     LostTombstone,
-    /// Before 3.5.8 (issue 15220): a request for progress is answered at once, whatever watchers the stream has. Before
-    /// 3.5.22 and 3.6.2 (pull request 20229): also if one of them waits for a future revision.
+    /// Before 3.5.8 (etcd issue 15220): a request for progress is answered at once, whatever watchers the stream has.
+    /// Before 3.5.22 and 3.6.2 (etcd pull request 20229): also if one of them waits for a future revision.
     EarlyProgress,
 }
 
@@ -109,9 +109,9 @@ pub(super) fn refuses_negative_starts(etcd: Version) -> bool {
     has(etcd, 24, 6)
 }
 
-/// Takes out of a transaction what makes members of etcd differ from each other before 3.7 (issue 18667): a member that
-/// nobody asked leaves the ranges of a transaction out, and so executes one that the asked member refuses, because a
-/// range's revision is in the future of `head`, or before `compacted`.
+/// Takes out of a transaction what makes members of etcd differ from each other before 3.7 (etcd issue 18667): a member
+/// that nobody asked leaves the ranges of a transaction out, and so executes one that the asked member refuses, because
+/// a range's revision is in the future of `head`, or before `compacted`.
 pub(super) fn keep_members_equal(etcd: Version, txn: &mut pb::TxnRequest, head: i64, compacted: i64) {
     if etcd >= Version(3, 7, 0) {
         return;
