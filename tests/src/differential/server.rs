@@ -115,7 +115,12 @@ impl Member {
             }
             Request::LeaseLeases(request) => Response::LeaseLeases(lease.lease_leases(request).await?.into_inner()),
             Request::LeaseKeepAlive(request) => Response::LeaseKeepAlive(self.renew(request).await?),
-            Request::MemberList(_) | Request::Status(_) => unreachable!("no run asks for what is each member's own"),
+            Request::MemberList(_)
+            | Request::Status(_)
+            | Request::Alarm(_)
+            | Request::Defragment(_)
+            | Request::Hash(_)
+            | Request::HashKv(_) => unreachable!("no run asks for what is each member's own"),
         };
         Ok(response)
     }
