@@ -16,6 +16,9 @@ pub struct Member {
     pub peer_urls: Vec<String>,
 }
 
+/// How long an encoded proposal may be, if nothing else is said (contract, section 1).
+const REQUEST_BYTES_MAX: usize = 1_572_864;
+
 /// When a cluster compacts without being asked (contract, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCompaction {
@@ -87,7 +90,8 @@ pub struct NodeConfig {
     pub quota_bytes: i64,
     /// When to compact without being asked.
     pub auto_compaction: AutoCompaction,
-    /// How many records the leader proposes to sweep at once after a compaction; 10,000 at most.
+    /// How many records the leader proposes to sweep at once after a compaction; at most
+    /// [`crate::state_machine::SWEEP_RECORDS_MAX`].
     pub sweep_records: u32,
     /// How long it waits at least between two such slices.
     pub sweep_interval: Duration,
@@ -134,10 +138,10 @@ impl NodeConfig {
             auto_compaction: AutoCompaction::Off,
             sweep_records: 1_000,
             sweep_interval: Duration::from_millis(10),
-            request_bytes_max: 1_572_864,
+            request_bytes_max: REQUEST_BYTES_MAX,
             txn_ops_max: 128,
             watch_batch_bytes: 256 << 10,
-            watch_fragment_bytes: 1_572_864 + (512 << 10),
+            watch_fragment_bytes: REQUEST_BYTES_MAX + (512 << 10),
             watch_progress_interval: Duration::from_secs(600),
         }
     }

@@ -407,7 +407,7 @@ fn a_write_whose_time_is_over_is_told_what_the_cause_may_be() {
     let leader = cluster.leader();
     let [follower, third] = [(leader + 1) % 3, (leader + 2) % 3];
     let peer = |at: usize| NodeId(at as u64 + 1);
-    let mut time_out = |cluster: &mut Cluster, at: usize, filter: fn(&'static str) -> usize| {
+    let time_out = |cluster: &mut Cluster, at: usize, filter: fn(&'static str) -> usize| {
         cluster.filter(filter);
         let answer = cluster.ask(at, put("k", "v"));
         cluster.filter(|_| 1);

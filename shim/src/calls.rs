@@ -23,6 +23,9 @@ const STREAMS_MAX: usize = 65_536;
 /// links between members.
 const LONG_READS_MAX: usize = 4;
 
+/// How many ranges are told in chunks at once. Each holds on to the store as it was when it began.
+const CHUNKED_RANGES_MAX: usize = 256;
+
 /// The way from the services to the node.
 pub struct Calls {
     host: Host,
@@ -34,6 +37,7 @@ pub struct Calls {
     next_stream: AtomicU64,
     calls_free: Arc<Semaphore>,
     long_reads_free: Arc<Semaphore>,
+    chunked_ranges_free: Arc<Semaphore>,
     /// One permit for each watch stream that may still be opened.
     pub streams_free: Arc<Semaphore>,
 }
@@ -64,6 +68,7 @@ impl Calls {
             next_stream: AtomicU64::new(1),
             calls_free: Arc::new(Semaphore::new(calls_max)),
             long_reads_free: Arc::new(Semaphore::new(LONG_READS_MAX)),
+            chunked_ranges_free: Arc::new(Semaphore::new(CHUNKED_RANGES_MAX)),
             streams_free: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
     }
@@ -83,16 +88,18 @@ impl Calls {
         }
     }
 
-    /// Asks the node for a range, which is answered in chunks of about so many bytes. The call counts as long as they
-    /// exist.
+    /// Asks the node for a range, which is answered in chunks of about so many bytes; and the place that it takes among
+    /// such ranges as long as there are more.
     pub async fn range_in_chunks(
         &self,
         request: RangeRequest,
         timeout: Option<Duration>,
         chunk_bytes: usize,
     ) -> Result<(RangeChunks, OwnedSemaphorePermit), Status> {
+        let place = Arc::clone(&self.chunked_ranges_free).try_acquire_owned();
+        let place = place.map_err(|_| Status::TooManyRequests)?;
         match self.ask(Request::Range(request), timeout).await? {
-            (Answer::Read { request: ReadRequest::Range(request), view, header }, place) => {
+            (Answer::Read { request: ReadRequest::Range(request), view, header }, _) => {
                 Ok((RangeChunks::new(*view, request, header, chunk_bytes), place))
             }
             (Answer::Reply(Err(status)), _) => Err(status),
@@ -127,6 +134,11 @@ impl Calls {
         guard.call = None;
         // The node's thread may be gone.
         answer.map_err(|oneshot::error::RecvError { .. }| Status::Stopped)
+    }
+
+    /// How long the contract waits.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// A number for a new watch stream.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use detcd_core::api::quota;
 use detcd_core::config::AutoCompaction;
+use detcd_core::state_machine::SWEEP_RECORDS_MAX;
 use detcd_core::types::ClusterId;
 use detcd_core::{Member, NodeConfig};
 
@@ -21,8 +22,6 @@ const HEARTBEATS_PER_ELECTION_MIN: u64 = 5;
 /// No request may be longer: it travels to the other members in one frame, with what the log and Raft add to it.
 const REQUEST_BYTES_MAX: u64 = 32 << 20;
 const _: () = assert!(REQUEST_BYTES_MAX as usize <= FRAME_BYTES_MAX / 2, "a request and what is added fit in a frame");
-/// The most records that one slice of a compaction may look at.
-const SWEEP_RECORDS_MAX: u64 = 10_000;
 /// Automatic compaction takes ten samples in its period; more often is no use.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// What etcd adds to the request limit for gRPC's own bytes (contract, section 1).
@@ -115,7 +114,7 @@ impl Config {
             catchup_entries: number(given, "snapshot-catchup-entries", 0, u64::MAX)?,
             quota_bytes: quota(given)?,
             auto_compaction: auto_compaction(given)?,
-            sweep_records: u32_of(number(given, "compaction-batch-limit", 1, SWEEP_RECORDS_MAX)?),
+            sweep_records: u32_of(number(given, "compaction-batch-limit", 1, u64::from(SWEEP_RECORDS_MAX))?),
             sweep_interval: duration(given, "compaction-sleep-interval")?,
             watch_progress_interval: duration(given, "watch-progress-notify-interval")?,
             txn_ops_max: usize_of(number(given, "max-txn-ops", 1, u64::from(u32::MAX))?),

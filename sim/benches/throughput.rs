@@ -32,7 +32,8 @@ fn scenario() -> Scenario {
          [workload]\nclients = 250\nops_per_second = {OPS_PER_SECOND}\nkeys = 1_000\nvalue_bytes = {VALUE_BYTES}\n\
          long_values_permille = 0\n\
          mix = {{ put = 1, get = 0, range = 0, history = 0, serializable = 0, delete = 0, delete_range = 0, \
-         compare_and_swap = 0, multi_txn = 0, read_txn = 0, nested_txn = 0, compact = 0, hash = 0, lease = 0, watch = 0 }}\n"
+         compare_and_swap = 0, multi_txn = 0, read_txn = 0, nested_txn = 0, compact = 0, hash = 0, lease = 0, \
+         watch = 0 }}\n"
     );
     Scenario::parse("throughput.toml", &text).expect("a good scenario")
 }

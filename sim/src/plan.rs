@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use detcd_core::api::quota;
 use detcd_core::types::{ClusterId, NodeId};
 use detcd_core::{Member, NodeConfig};
 
@@ -60,6 +61,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether a member has a quota that can be reached in a run.
+    pub fn has_quota(&self) -> bool {
+        self.nodes.iter().any(|config| (0..quota::DEFAULT_BYTES).contains(&config.quota_bytes))
+    }
+
     /// Draws the plan of a seed.
     pub fn draw(scenario: &Scenario, seed: u64, options: &RunOptions) -> Plan {
         let weather = Weather::new(seed);
@@ -308,7 +314,8 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         forwards_in_flight_max: small(11, Span::new(1, 2), Span::new(1, 8)),
         sweep_records: small(12, Span::new(1, 4), Span::new(1, 64)),
         sweep_interval_ms: small(13, Span::new(1, 5), Span::new(1, 1_000)),
-        quota_bytes: has_alarms(weather).then(|| Span::new(40_000, 400_000)),
+        // Without a quota more is certain of what alarms forbid.
+        quota_bytes: (has_alarms(weather) && permille(nth(draw, 30), 500)).then(|| Span::new(40_000, 400_000)),
         watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),
         watch_fragment_bytes: small(14, Span::new(32, 400), Span::new(32, 4 << 10)),
         watch_progress_interval_ms: small(10, Span::new(100, 500), Span::new(100, 5_000)),

@@ -21,6 +21,9 @@ const APPLY_BYTES_PER_STEP: usize = 256 << 10;
 /// What an entry costs beside its payload when a step's work is bounded.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
+/// What each record that an entry sweeps costs then.
+const SWEPT_RECORD_BYTES: usize = 64;
+
 impl Member {
     /// A client's request, already counted among the calls.
     pub(super) fn request(&mut self, call: CallId, request: Request, out: &mut Outputs) {
@@ -138,14 +141,14 @@ impl Member {
         let mut budget = APPLY_BYTES_PER_STEP;
         let mut last = None;
         while let Some(entry) = self.unapplied.front() {
-            let cost = entry.data.len() + ENTRY_OVERHEAD_BYTES;
+            // An entry that cannot be read is one that nobody here wrote; it changes nothing, on all members alike.
+            let command = Command::decode(entry.kind, &entry.data).unwrap_or(Command::Empty);
+            let cost = entry.data.len() + ENTRY_OVERHEAD_BYTES + command.swept_records() * SWEPT_RECORD_BYTES;
             if cost > budget && last.is_some() {
                 break;
             }
             budget = budget.saturating_sub(cost);
             let entry = self.unapplied.pop_front().expect("looked at");
-            // An entry that cannot be read is one that nobody here wrote; it changes nothing, on all members alike.
-            let command = Command::decode(entry.kind, &entry.data).unwrap_or(Command::Empty);
             if matches!(&command, Command::Request(request) if request.compaction.is_some()) {
                 // Watchers see what the compaction makes unreadable first.
                 self.publish_applied(last.take(), out);

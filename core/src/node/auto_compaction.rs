@@ -18,6 +18,9 @@ const PERIOD_MAX: Duration = Duration::from_secs(3600);
 /// How many samples periodic compaction takes in a period.
 const SAMPLES_PER_PERIOD: u32 = 10;
 
+/// Between two samples there is this much time at least.
+const BETWEEN_MIN: Duration = Duration::from_millis(1);
+
 /// How often compaction by revisions looks.
 const REVISION_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -89,7 +92,7 @@ impl Compactor {
         compacted: Revision,
     ) -> Option<Revision> {
         let interval = period.min(PERIOD_MAX);
-        let between = interval / SAMPLES_PER_PERIOD;
+        let between = (interval / SAMPLES_PER_PERIOD).max(BETWEEN_MIN);
         self.next_at = now + between;
         if let Some((_, at)) = self.asked.take_if(|(asked, _)| *asked <= compacted) {
             self.due_at = at + interval;
@@ -99,7 +102,7 @@ impl Compactor {
             self.asked = Some((wanted, now));
         }
         self.samples.push_back(revision);
-        let kept = period.as_nanos() / between.as_nanos().max(1) + 1;
+        let kept = period.as_nanos() / between.as_nanos() + 1;
         while self.samples.len() as u128 > kept {
             self.samples.pop_front();
         }
@@ -112,7 +115,8 @@ impl Member {
     pub(super) fn compact_automatically(&mut self, out: &mut Outputs) {
         let view = self.state.as_view();
         let Some(revision) = self.compactor.look(self.now, view.revision(), view.compacted()) else { return };
-        if !self.consensus.leads_with_commit() || self.is_under_way(self.compactor.proposal) {
+        let leads = self.consensus.leads_with_commit() && self.stopping.is_none();
+        if !leads || self.is_under_way(self.compactor.proposal) {
             return;
         }
         out.mark("compaction: proposed without being asked");

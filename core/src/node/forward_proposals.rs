@@ -12,6 +12,12 @@ use crate::proto::detcdpeer::refused::Reason;
 use crate::time::Instant;
 use crate::types::{NodeId, Term};
 
+/// What the leader takes in one step, in bytes of proposals.
+const BATCH_BYTES_MAX: u64 = 256 << 10;
+
+/// What a proposal costs it beside its data.
+const PROPOSAL_BYTES: u64 = 256;
+
 /// The messages with proposals that are unanswered, to the leader of one term.
 #[derive(Default)]
 pub(super) struct ForwardsInFlight {
@@ -36,17 +42,23 @@ impl ForwardsInFlight {
         self.messages.retain(|message| now < message.until && is_open(message.last_sequence));
         self.messages.len()
     }
+
+    /// A message leaves to the leader of the term that was counted for last.
+    fn begin(&mut self, last_sequence: u64, until: Instant) {
+        self.messages.push(Message { last_sequence, until });
+    }
 }
 
 impl Member {
     /// Sends the leader of `term` the proposals that it may be asked for, and again those that it did not answer.
     pub(super) fn forward_proposals(&mut self, leader: NodeId, term: Term, out: &mut Outputs) {
         let mut sequences = self.proposals_to_repeat(term);
-        if !self.proposals.none_waiting() {
-            let is_open = |sequence| self.proposals.is_forwarded(sequence);
-            if self.forwards.count(term, self.now, is_open) < self.config.forwards_in_flight_max.max(1) {
-                sequences.append(&mut self.proposals.waiting(term));
-            }
+        if sequences.is_empty() && self.proposals.none_waiting() {
+            return;
+        }
+        let is_open = |sequence| self.proposals.is_forwarded(sequence);
+        if self.forwards.count(term, self.now, is_open) < self.config.forwards_in_flight_max.max(1) {
+            sequences.append(&mut self.proposals.waiting(term));
         }
         let mut rest = &sequences[..];
         while !rest.is_empty() {
@@ -75,8 +87,8 @@ impl Member {
     fn fits_one_forward(&self, sequences: &[u64]) -> usize {
         let mut bytes = 0;
         let fits = |sequence: &&u64| {
-            bytes += self.proposals.get(**sequence).expect("listed").data.len() as u64;
-            bytes <= self.config.append_bytes_max
+            bytes += self.proposals.get(**sequence).expect("listed").data.len() as u64 + PROPOSAL_BYTES;
+            bytes <= self.config.append_bytes_max.min(BATCH_BYTES_MAX)
         };
         sequences.iter().take_while(fits).count().max(1)
     }
@@ -93,7 +105,7 @@ impl Member {
             out.mark("forward: proposals left together");
         }
         let last_sequence = *batch.last().expect("one is always taken");
-        self.forwards.messages.push(Message { last_sequence, until: again_at });
+        self.forwards.begin(last_sequence, again_at);
         self.ask(leader, term, 0, What::Propose(pb::Proposals { proposals }), out);
     }
 

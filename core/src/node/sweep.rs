@@ -1,6 +1,8 @@
 //! Compactions after they are decided: the leader proposes to sweep what they made unreadable, a slice at a time, so
 //! that it is gone soon on a cluster that nobody writes to, too; and answers wait that have to come after the sweep.
 
+use std::time::Duration;
+
 use super::member::Member;
 use super::own_proposal::OwnProposal;
 use crate::api::{Response, Status};
@@ -9,6 +11,9 @@ use crate::proto::etcdserverpb as etcd;
 use crate::state_machine::Command;
 use crate::time::Instant;
 use crate::types::{CallId, Revision};
+
+/// Between two slices there is this much time at least.
+const SLICE_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// The sweep of a member, and who waits for it.
 #[derive(Default)]
@@ -40,7 +45,8 @@ impl Member {
     /// Proposes the next slice of the sweep, if this member leads and the last one is over; answers who waited.
     pub(super) fn advance_sweep(&mut self, out: &mut Outputs) {
         if self.next_sweep().is_some_and(|at| at <= self.now) {
-            self.sweep.next_at = self.now + self.config.sweep_interval;
+            // A slice that is refused is tried again, but not at once.
+            self.sweep.next_at = self.now + self.config.sweep_interval.max(SLICE_INTERVAL_MIN);
             let sweep = Some(etcd::SweepRequest { records: self.config.sweep_records });
             let entry = etcd::InternalRaftRequest { sweep, ..Default::default() };
             self.sweep.slice = self.propose_own(self.sweep.slice, entry, out);
@@ -50,7 +56,9 @@ impl Member {
         let over = |waiting: &mut Waiting| view.has_swept(waiting.revision) || !calls.wants(waiting.call);
         let over: Vec<Waiting> = self.sweep.waiting.extract_if(.., over).collect();
         for Waiting { call, result, .. } in over {
-            out.mark("compaction: a physical one waited for its sweep");
+            if self.calls.wants(call) {
+                out.mark("compaction: a physical one waited for its sweep");
+            }
             self.reply(call, result, out);
         }
     }
@@ -66,6 +74,9 @@ impl Member {
         let Command::Request(request) = command else { return self.reply(call, result, out) };
         match &request.compaction {
             Some(compaction) if compaction.physical && matches!(result, Ok(_) | Err(Status::Compacted)) => {
+                if self.state.as_view().has_swept(compaction.revision) {
+                    return self.reply(call, result, out);
+                }
                 // It may take longer than requests may, and nobody is helped by not knowing.
                 self.calls.let_wait(call);
                 self.sweep.waiting.push(Waiting { call, revision: compaction.revision, result });

@@ -94,6 +94,14 @@ impl Command {
         }
     }
 
+    /// How many records it asks to be swept.
+    pub fn swept_records(&self) -> usize {
+        match self {
+            Command::Request(request) => request.sweep.as_ref().map_or(0, |sweep| sweep.records as usize),
+            Command::Empty | Command::ConfChange(_) => 0,
+        }
+    }
+
     /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about members or
     /// alarms.
     pub fn adds_no_data(&self) -> bool {

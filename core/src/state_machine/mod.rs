@@ -25,6 +25,7 @@ use std::sync::Arc;
 pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberChange, bootstrap_entries};
 pub use key_range::KeyRange;
 pub use lease::{LEASE_TTL_MAX_S, LeaseRecord};
+pub use mvcc::SWEEP_RECORDS_MAX;
 pub use record::{Contents, Position};
 pub use view::StoreView;
 

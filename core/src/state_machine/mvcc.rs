@@ -21,8 +21,8 @@ use crate::types::Revision;
 /// on the writers; small enough to leave a step short.
 pub(super) const SWEEP_RECORDS_PER_ENTRY: u32 = 16;
 
-/// How many records an entry may ask to be swept.
-const SWEEP_RECORDS_MAX: u32 = 10_000;
+/// How many records an entry may ask to be swept, at most.
+pub const SWEEP_RECORDS_MAX: u32 = 10_000;
 
 /// What [`Mvcc::compacted`] is before the first compaction, as in etcd: it lets a transaction read at −1.
 const NEVER_COMPACTED: Revision = -1;

@@ -31,10 +31,12 @@ fn check_streamed(request: &pb::RangeRequest) -> Result<(), Status> {
 type Chunks = mpsc::Sender<Result<pb::RangeStreamResponse, Status>>;
 
 impl Services {
-    /// Makes chunk after chunk as they are taken, to the end or until nobody takes them any more.
+    /// Makes chunk after chunk as they are taken, to the end or until none was taken for as long as requests may wait:
+    /// what is not told yet is of a store that nobody else may need any more.
     async fn send_chunks(&self, mut chunks: RangeChunks, responses: &Chunks, place: OwnedSemaphorePermit) {
         loop {
-            let Ok(taken) = responses.reserve().await else { break };
+            let taken = self.calls.host().within(self.calls.timeout(), responses.reserve()).await;
+            let Some(Ok(taken)) = taken else { break };
             let make = move || {
                 let chunk = chunks.next_chunk();
                 (chunk, chunks)

@@ -119,6 +119,40 @@ async fn a_watch_that_never_reads_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ranges_in_chunks_that_nobody_reads_hold_up_nobody() {
+    let plan = Plan { more: "--heartbeat-interval 10 --election-timeout 50".into(), ..Plan::new(1) };
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let mut kv = KvClient::new(channel.clone());
+    for n in 0..40 {
+        kv.put(put(&format!("k{n:02}"), vec![b'v'; 20_000])).await.expect("it is put");
+    }
+    let all = pb::RangeRequest { range_end: "l".into(), ..get("k") };
+    let deaf = plan.channel(0).await;
+    let mut streams = Vec::new();
+    let refused = loop {
+        match KvClient::new(deaf.clone()).range_stream(all.clone()).await {
+            Ok(stream) => streams.push(stream),
+            Err(error) => break error,
+        }
+        assert!(streams.len() < 1_000, "there is an end to it");
+    };
+    assert_eq!((refused.code(), refused.message()), (Code::Unknown, "etcdserver: too many requests"));
+    still_serves(&channel, "beside them").await;
+    // Five seconds and a little later they are given up.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let mut stream = kv.range_stream(all).await.expect("there is a place again").into_inner();
+    let mut keys = 0;
+    while let Some(chunk) = stream.message().await.expect("no error") {
+        keys += chunk.range_response.expect("a part").kvs.len();
+    }
+    assert_eq!(keys, 40);
+    drop(streams);
+    stop(member).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_watchers_on_one_stream_holds_up_nobody() {
     const WATCHERS: usize = 100_000;
     let plan = Plan::new(1);

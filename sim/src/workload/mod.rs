@@ -11,8 +11,6 @@ use crate::scenario::{Mix, WorkloadSpec};
 use crate::weather::{Domain, Weather, below, nth};
 
 const MS: u64 = 1_000_000;
-/// How many members' alarms are put on and off.
-const ALARMED_MEMBERS: u64 = 2;
 /// An operation of the mix has up to so many numbers: a lease is granted, attached, renewed, revoked.
 const STEPS: u64 = 64;
 
@@ -104,6 +102,8 @@ pub struct Workload {
     pub timeout_ns: u64,
     /// The mix.
     pub mix: Mix,
+    /// How many members there are: the alarms of each are put on and off.
+    pub nodes: u64,
     /// The lock workers.
     pub locks: locks::Locks,
 }
@@ -121,6 +121,7 @@ impl Workload {
             long_values_permille: spec.long_values_permille.into(),
             timeout_ns: (pick(4, spec.timeout_ms) * MS).min(request_timeout_ns),
             mix: spec.mix.clone(),
+            nodes: config.members.len() as u64,
             locks: spec
                 .locks
                 .as_ref()
@@ -139,7 +140,7 @@ pub fn draw_ops(weather: Weather, workload: &Workload, from: u64, until: u64) ->
         let draw = weather.draw(Domain::Operation, &[n]);
         let at = from + n * slot + below(nth(draw, 0), slot);
         let client = u32::try_from(below(nth(draw, 1), u64::from(workload.clients))).expect("few clients");
-        let kind = kind(&workload.mix, nth(draw, 2), at, until);
+        let kind = kind(&workload.mix, workload.nodes, nth(draw, 2), at, until);
         let first = PlannedOp { id: n * STEPS, client, at, draw: nth(draw, 3), kind };
         if let OpKind::LeaseGrant { lease, ttl_s } = kind {
             lease_steps(&first, lease, ttl_s, until, &mut ops);
@@ -153,7 +154,7 @@ pub fn draw_ops(weather: Weather, workload: &Workload, from: u64, until: u64) ->
     ops
 }
 
-fn kind(mix: &Mix, draw: u64, at: u64, until: u64) -> OpKind {
+fn kind(mix: &Mix, nodes: u64, draw: u64, at: u64, until: u64) -> OpKind {
     let lease = lease_id(nth(draw, 1));
     let kinds = [
         (mix.put, OpKind::Put),
@@ -169,7 +170,7 @@ fn kind(mix: &Mix, draw: u64, at: u64, until: u64) -> OpKind {
         (mix.read_txn, OpKind::ReadTxn),
         (mix.compact, OpKind::Compact),
         (mix.hash, OpKind::HashKv),
-        (mix.alarm, OpKind::Alarm { member: 1 + below(nth(draw, 4), ALARMED_MEMBERS) }),
+        (mix.alarm, OpKind::Alarm { member: 1 + below(nth(draw, 4), nodes) }),
         (mix.lease, OpKind::LeaseGrant { lease, ttl_s: 1 + below_i64(nth(draw, 2), 5) }),
         (mix.watch, OpKind::Watch { until: watch_end(nth(draw, 3), at, until) }),
     ];

@@ -19,6 +19,7 @@ fn workload(mix: Mix) -> Workload {
         long_values_permille,
         timeout_ns: MS,
         mix,
+        nodes: 3,
         locks: Default::default(),
     }
 }

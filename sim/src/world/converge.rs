@@ -94,7 +94,7 @@ impl World<'_> {
         self.convergence.probes_made += 1;
         let op = FIRST_PROBE + self.convergence.probes_made;
         let node = self.clients[prober as usize].node as u64;
-        let alarms = self.plan.workload.mix.alarm > 0;
+        let alarms = self.plan.workload.mix.alarm > 0 || self.plan.has_quota();
         let request = if alarms { workload::probe_alarm(node + 1) } else { workload::probe_put(op) };
         self.begin(prober, OpId(op), nth(op, 0), request);
     }

@@ -313,11 +313,9 @@ fn check_config(plan: &Plan) -> CheckConfig {
     let delays = plan.faults.iter().filter(|fault| fault.kind == FaultKind::Delay);
     let delay_ns = delays.map(|fault| fault.strength * 1_000_000).sum();
     let steps = plan.faults.iter().filter(|fault| fault.kind == FaultKind::ClockStep);
-    let has_quota =
-        |config: &detcd_core::NodeConfig| (0..detcd_core::api::quota::DEFAULT_BYTES).contains(&config.quota_bytes);
     let is_full = plan.faults.iter().any(|fault| fault.kind == FaultKind::NoSpace);
     CheckConfig {
-        space_may_run_out: plan.nodes.iter().any(has_quota) || is_full,
+        space_may_run_out: plan.has_quota() || is_full,
         message_life: plan.links.message_life_ns(delay_ns),
         clock_skew_ppm_max: drift.max(skew),
         clock_steps: steps.map(|fault| fault.strength * 1_000_000).sum(),

@@ -23,7 +23,7 @@ impl Serializability {
         }
     }
 
-    /// What is told of a lease is that of the header's revision: all its keys in byte order, if they were asked for; of
+    /// What is told of a lease is that of the header's revision: all its keys, if they were asked for, in any order; of
     /// one that is unknown, nothing (contract, section 1.3 TimeToLive).
     pub(super) fn judge_keys(
         &mut self,
@@ -37,7 +37,8 @@ impl Serializability {
         }
         let is_unknown = told.ttl == -1 && told.granted_ttl == 0;
         let keys = if asked && !is_unknown { self.keys_of(told.id, header) } else { BTreeSet::new() };
-        if told.keys.iter().eq(keys.iter().copied()) {
+        let got: BTreeSet<&Bytes> = told.keys.iter().collect();
+        if got == keys && got.len() == told.keys.len() {
             return Ok(());
         }
         let list = |keys: &mut dyn Iterator<Item = &Bytes>| keys.map(|key| show(key)).collect::<Vec<_>>().join(" ");
