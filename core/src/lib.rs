@@ -18,6 +18,7 @@ pub mod disk_queue;
 pub mod effect;
 mod fields;
 pub mod input;
+pub mod locks;
 pub mod log;
 mod node;
 pub mod peer;

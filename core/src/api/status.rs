@@ -103,6 +103,16 @@ statuses! {
     Stopped => Unavailable, "etcdserver: server stopped";
     /// The outcome is unknown.
     Timeout => Unavailable, "etcdserver: request timed out";
+    /// The client's own limit has passed, as etcd's language says it; not an error of the store.
+    DeadlineExceeded => DeadlineExceeded, "context deadline exceeded";
+    /// The key that waited for a lock is gone, its lease has ended or it was deleted (contract, section 1.7).
+    LockKeyLost => Unknown, "mutex: session is expired";
+    /// Nobody leads an election.
+    NobodyElected => Unknown, "election: no leader";
+    /// The caller does not lead an election: its key is gone, or another one by now.
+    NotElected => Unknown, "election: not leader";
+    /// A request about an election's leader that does not say which.
+    LeaderMissing => Unknown, "\"leader\" field must be provided";
     /// The outcome is unknown, and a change of leader is the likely cause.
     TimeoutLeaderFail => Unavailable, "etcdserver: request timed out, possibly due to previous leader failure";
     /// The outcome is unknown, and a broken link is the likely cause.

@@ -48,7 +48,10 @@ mod tests {
             let grpc = to_grpc(*status);
             assert_eq!(grpc.code() as i32, status.code() as i32, "{status:?}");
             assert_eq!(grpc.message(), status.message());
-            assert!(grpc.message().starts_with("etcdserver: "), "{status:?}");
+            // What comes of clients' limits and of the Lock and Election services has no prefix in etcd, either.
+            let bare = ["context deadline exceeded", "mutex: ", "election: ", "\"leader\" field must be provided"];
+            let known = bare.iter().any(|start| grpc.message().starts_with(start));
+            assert!(known || grpc.message().starts_with("etcdserver: "), "{status:?}");
         }
     }
 }

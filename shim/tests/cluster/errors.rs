@@ -28,6 +28,12 @@ const ELSEWHERE: &[Status] = &[
     Status::TimeoutConnectionLost,
     // Never told: a read whose leader is gone is asked again of the next one.
     Status::LeaderChanged,
+    // The Lock and Election services have tests of their own.
+    Status::DeadlineExceeded,
+    Status::LockKeyLost,
+    Status::NobodyElected,
+    Status::NotElected,
+    Status::LeaderMissing,
 ];
 
 fn key_put() -> pb::PutRequest {
