@@ -33,4 +33,6 @@ pub mod rpc {
     #![allow(missing_docs, reason = "generated; the .proto files carry the comments")]
     #![allow(clippy::all, reason = "generated")]
     tonic::include_proto!("etcdserverpb");
+    tonic::include_proto!("v3lockpb");
+    tonic::include_proto!("v3electionpb");
 }

@@ -19,8 +19,10 @@ use tower::{Service, ServiceExt};
 use crate::grpc::Services;
 use crate::host::{Executor, Host, Io, Listener, Stream, Timer};
 use crate::rpc::cluster_server::ClusterServer;
+use crate::rpc::election_server::ElectionServer;
 use crate::rpc::kv_server::KvServer;
 use crate::rpc::lease_server::LeaseServer;
+use crate::rpc::lock_server::LockServer;
 use crate::rpc::maintenance_server::MaintenanceServer;
 use crate::rpc::watch_server::WatchServer;
 
@@ -47,6 +49,8 @@ pub struct Routes {
     lease: LeaseServer<Services>,
     cluster: ClusterServer<Services>,
     maintenance: MaintenanceServer<Services>,
+    lock: LockServer<Services>,
+    election: ElectionServer<Services>,
     plain: Router,
 }
 
@@ -66,6 +70,8 @@ impl Routes {
             lease: limited!(LeaseServer),
             cluster: limited!(ClusterServer),
             maintenance: limited!(MaintenanceServer),
+            lock: limited!(LockServer),
+            election: limited!(ElectionServer),
             plain,
         }
     }
@@ -83,6 +89,10 @@ impl Routes {
             Some("Lease") => infallible(self.lease.call(request).await),
             Some("Cluster") => infallible(self.cluster.call(request).await),
             Some("Maintenance") => infallible(self.maintenance.call(request).await),
+            _ if request.uri().path().starts_with("/v3lockpb.Lock/") => infallible(self.lock.call(request).await),
+            _ if request.uri().path().starts_with("/v3electionpb.Election/") => {
+                infallible(self.election.call(request).await)
+            }
             _ => {
                 tonic::Status::unimplemented(format!("unknown service or method {}", request.uri().path())).into_http()
             }

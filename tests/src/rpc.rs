@@ -4,3 +4,5 @@
 #![allow(clippy::all, reason = "generated")]
 
 tonic::include_proto!("etcdserverpb");
+tonic::include_proto!("v3lockpb");
+tonic::include_proto!("v3electionpb");

@@ -1,11 +1,15 @@
 //! The client contract's services over gRPC: each request becomes a call, each answer a message.
 
 mod cluster;
+mod conversation;
+mod election;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 pub mod status;
 mod watch;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,7 @@
+//! The Lock and Election services of three real members, over gRPC (contract, section 1.7).
+
+mod client;
+mod elections;
+mod errors;
+mod leaving;
+mod locking;
