@@ -194,3 +194,7 @@ fn to_grpc(why: Status) -> tonic::Status {
         _ => tonic::Status::unknown(why.message()),
     }
 }
+
+#[cfg(test)]
+#[path = "conversation_tests.rs"]
+mod tests;

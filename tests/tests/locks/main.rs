@@ -3,5 +3,6 @@
 mod client;
 mod elections;
 mod errors;
+mod headers;
 mod leaving;
 mod locking;
