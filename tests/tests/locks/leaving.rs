@@ -115,3 +115,34 @@ async fn the_lock_goes_on_while_a_member_is_dead() {
     clients[0].unlock(&first.key).await;
     second.end().await.expect("its turn");
 }
+
+/// How many threads a member has; `None` where the system does not say.
+fn threads(cluster: &detcd_tests::cluster::Cluster, member: usize) -> Option<usize> {
+    let pid = cluster.members()[member].pid().expect("it runs");
+    Some(std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_may_wait_without_a_thread_each_and_go_away_all_at_once() {
+    const WAITING: usize = 500;
+    let (cluster, clients) = three_members().await;
+    let lease = clients[0].grant(60).await;
+    clients[0].lock("n", lease).await.expect("nobody is before it");
+    // Looking around, each reads a range once; those threads stay for a while, and they are few.
+    const THREADS_MORE_MAX: usize = WAITING / 10;
+    let before = threads(&cluster, 1);
+    let client = clients[1].clone();
+    let mut waiting = Vec::new();
+    for _ in 0..WAITING {
+        let client = client.clone();
+        waiting.push(tokio::spawn(async move { client.lock("n", 0).await }));
+    }
+    clients[0].wait_for(1 + WAITING, "n/").await;
+    if let (Some(before), Some(now)) = (before, threads(&cluster, 1)) {
+        assert!(now <= before + THREADS_MORE_MAX, "{before} threads became {now}");
+    }
+    assert!(waiting.iter().all(|call| !call.is_finished()));
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    let left = clients[0].wait_for(1, "n/").await;
+    assert_eq!(left[0].lease, lease);
+}
