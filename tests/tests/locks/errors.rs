@@ -1,6 +1,9 @@
 //! Every error of the Lock and Election services, with its code and its text to the letter.
 
+use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::{v3electionpb as election, v3lockpb as lock};
+use detcd_tests::rpc::maintenance_client::MaintenanceClient;
+use pb::alarm_request::AlarmAction;
 use tonic::{Code, Status};
 
 use super::client::{Client, three_members};
@@ -69,4 +72,24 @@ async fn a_member_without_a_quorum_says_so_in_time_and_at_once_if_a_leader_is_as
     request.metadata_mut().insert("hasleader", "true".parse().expect("ASCII"));
     let error = clients[0].locks().lock(request).await.expect_err("nobody leads");
     assert_eq!((error.code(), error.message()), (Code::Unavailable, "etcdserver: no leader"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_nobody_enters_and_who_leaves_still_leaves_no_key() {
+    let (_cluster, clients) = three_members().await;
+    let client = &clients[0];
+    let leases = [client.grant(60).await, client.grant(60).await];
+    let first = client.lock("n", leases[0]).await.expect("nobody is before it");
+    let second = clients[1].waits("n", leases[1], 2).await;
+    let (action, alarm) = (AlarmAction::Activate.into(), pb::AlarmType::Nospace.into());
+    let request = pb::AlarmRequest { action, alarm, member_id: 1 };
+    MaintenanceClient::new(client.0.clone()).alarm(request).await.expect("the alarm is on");
+    let no_room = "etcdserver: mvcc: database space exceeded";
+    expect("lock", client.lock("m", leases[0]).await.expect_err("no room"), no_room);
+    expect("lock", client.lock("m", 0).await.expect_err("no room"), no_room);
+    expect("campaign", client.campaign("e", leases[0], "v").await.expect_err("no room"), no_room);
+    second.leave();
+    assert_eq!(client.wait_for(1, "n/").await[0].key, first.key);
+    client.unlock(&first.key).await;
+    client.wait_for(0, "n/").await;
 }
