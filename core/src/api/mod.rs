@@ -67,8 +67,8 @@ pub enum ReadRequest {
     LeaseTimeToLive {
         /// What the client asked.
         request: pb::LeaseTimeToLiveRequest,
-        /// Whole seconds left by the leader's clock, less than 0 if its end is that long ago and not revoked yet; `None`
-        /// if the lease is unknown there.
+        /// Whole seconds left by the leader's clock, less than 0 if its end is that long ago and not revoked yet;
+        /// `None` if the lease is unknown there.
         remaining_ttl_s: Option<i64>,
     },
     /// The members.

@@ -1,5 +1,5 @@
-//! What a write is told whose time is over before its outcome is known: what the cause may be, by what this member knows
-//! of leaders and links (contract, section 2).
+//! What a write is told whose time is over before its outcome is known: what the cause may be, by what this member
+//! knows of leaders and links (contract, section 2).
 
 use std::collections::BTreeMap;
 
