@@ -1,5 +1,5 @@
-//! detcd against a real etcd: thousands of random requests over KV, Lease and Watch, and no difference that is not
-//! known.
+//! detcd against a real etcd: thousands of random requests over KV, Lease, Watch and Maintenance, and no difference
+//! that is not known.
 //!
 //! Needs an etcd: the one that `DETCD_ETCD_BIN` names, that `.ci/run packages` has installed, or that is in `PATH`.
 //! `DETCD_DIFFERENTIAL=100000` sends that many requests instead of a few thousand, `DETCD_DIFFERENTIAL_SEED=N` draws

@@ -219,10 +219,14 @@ impl Run {
             // A watcher that lags may lose its place to a compaction, or may not.
             self.sync().await?;
         }
-        if let Some(unexecuted) = known::only_we_refuse(request) {
+        if matches!(request, Request::HashKv(_)) {
+            // Whether anything lived at its revision has to be known.
+            self.settle().await?;
+        }
+        if let Some(unexecuted) = known::taken_by_etcd(request) {
             let answer = self.detcd.ask(self.place, request.clone()).await;
-            if known::is_duplicate_key(&answer) {
-                add(&mut self.known, Counts::from([(Known::Overlap, 1)]));
+            if let Some(gap) = known::gap(request, &answer) {
+                add(&mut self.known, Counts::from([(gap, 1)]));
                 return match self.etcd.ask(self.place, unexecuted).await {
                     Err(refusal) if !known::is_too_many_ops(&refusal) => {
                         Err(Found::Difference(format!("only we were known to refuse this, but etcd says {refusal:?}")))
@@ -242,12 +246,26 @@ impl Run {
         let (mut etcd, mut detcd) = (stripped(etcd), stripped(detcd));
         let told = etcd.clone();
         add(&mut self.known, known::reconcile(self.version, request, &mut etcd, &mut detcd));
+        if let (Ok(Response::HashKv(etcd)), Ok(Response::HashKv(detcd))) = (&mut etcd, &detcd) {
+            self.reconcile_hashes_of_nothing(etcd, detcd);
+        }
         if let Some(text) = difference(&etcd, &detcd) {
             return Err(Found::Difference(text));
         }
         options::count(&mut self.counters, request, &told, self.world.head, self.world.compacted);
         self.world.learn(request, &told);
         Ok(())
+    }
+
+    /// See [`Known::HashOfEmpty`].
+    fn reconcile_hashes_of_nothing(&mut self, etcd: &mut pb::HashKvResponse, detcd: &pb::HashKvResponse) {
+        if etcd.hash == detcd.hash || self.world.compacted <= 0 {
+            return;
+        }
+        if known::nothing_lives(&self.history, detcd.hash_revision) {
+            etcd.hash = detcd.hash;
+            add(&mut self.known, Counts::from([(Known::HashOfEmpty, 1)]));
+        }
     }
 
     async fn watch(&mut self, stream: usize, request: &pb::WatchRequest) -> Result<(), Found> {

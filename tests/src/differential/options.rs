@@ -2,6 +2,7 @@
 
 use detcd_core::api::{Request, Response};
 use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::etcdserverpb::alarm_request::AlarmAction;
 use detcd_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget};
 use detcd_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
@@ -31,7 +32,7 @@ const RANGES: [&str; 15] = [
 ];
 
 /// All others, but for compares.
-const OTHERS: [&str; 60] = [
+const OTHERS: [&str; 73] = [
     "range revision: the compacted one",
     "range revision: current",
     "range revision: negative",
@@ -92,6 +93,19 @@ const OTHERS: [&str; 60] = [
     FRAGMENT,
     "watch cancel",
     "watch progress request",
+    "hash kv: revision 0",
+    "hash kv: past revision",
+    "hash kv: compacted revision",
+    "hash kv: current revision",
+    "alarm get: all kinds",
+    "alarm get: one kind",
+    "alarm get: of a member",
+    "alarm activate: NOSPACE",
+    "alarm activate: CORRUPT",
+    "alarm deactivate: NOSPACE",
+    "alarm deactivate: CORRUPT",
+    "alarm of two members",
+    "defragment",
 ];
 
 /// A watcher that is told of nothing.
@@ -180,6 +194,41 @@ pub(super) fn count(counters: &mut Counters, request: &Request, answer: &Answer,
             }
         }
         (_, Some(Response::LeaseLeases(response))) => counters.count("lease leases", response.leases.len() > 1),
+        (Request::HashKv(request), _) => hash_kv(counters, request.revision, ok, head, compacted),
+        (Request::Alarm(request), Some(Response::Alarm(response))) => alarm(counters, request, &response.alarms),
+        (Request::Defragment(_), _) => counters.count("defragment", ok),
+        _ => {}
+    }
+}
+
+/// Counts a hash by the standing of its revision: that of a compacted one is told by being refused.
+fn hash_kv(counters: &mut Counters, revision: i64, ok: bool, head: i64, compacted: i64) {
+    match revision {
+        0 => counters.count("hash kv: revision 0", ok),
+        revision if revision == head => counters.count("hash kv: current revision", ok),
+        revision if (1..compacted).contains(&revision) => counters.count("hash kv: compacted revision", !ok),
+        revision if (compacted.max(1)..head).contains(&revision) => counters.count("hash kv: past revision", ok),
+        _ => {}
+    }
+}
+
+fn alarm(counters: &mut Counters, request: &pb::AlarmRequest, alarms: &[pb::AlarmMember]) {
+    let found = !alarms.is_empty();
+    match (AlarmAction::try_from(request.action), pb::AlarmType::try_from(request.alarm)) {
+        (Ok(AlarmAction::Get), kind) => {
+            let all = kind == Ok(pb::AlarmType::None);
+            counters.count(if all { "alarm get: all kinds" } else { "alarm get: one kind" }, found);
+            if request.member_id != 0 {
+                counters.count("alarm get: of a member", found);
+            }
+            if alarms.len() > 1 {
+                counters.count("alarm of two members", true);
+            }
+        }
+        (Ok(AlarmAction::Activate), Ok(pb::AlarmType::Nospace)) => counters.count("alarm activate: NOSPACE", found),
+        (Ok(AlarmAction::Activate), Ok(pb::AlarmType::Corrupt)) => counters.count("alarm activate: CORRUPT", found),
+        (Ok(AlarmAction::Deactivate), Ok(pb::AlarmType::Nospace)) => counters.count("alarm deactivate: NOSPACE", found),
+        (Ok(AlarmAction::Deactivate), Ok(pb::AlarmType::Corrupt)) => counters.count("alarm deactivate: CORRUPT", found),
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ use super::step::{Answer, Refusal};
 use crate::cluster::{Cluster, ClusterError, ClusterOptions};
 use crate::rpc::kv_client::KvClient;
 use crate::rpc::lease_client::LeaseClient;
+use crate::rpc::maintenance_client::MaintenanceClient;
 use crate::rpc::watch_client::WatchClient;
 
 /// A server that takes longer than this to answer does not.
@@ -45,7 +46,7 @@ pub(super) struct Server {
     // Ends the processes when the server is dropped.
     _cluster: Cluster,
     members: Vec<Member>,
-    /// The lease whose id the server drew.
+    /// The lease whose id the server drew; 0 after a grant that was refused.
     pub drawn: i64,
 }
 
@@ -54,6 +55,7 @@ pub(super) struct Server {
 struct Member {
     kv: KvClient<Channel>,
     lease: LeaseClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
     watch: WatchClient<Channel>,
     keep_alive: Option<KeepAlive>,
 }
@@ -75,6 +77,7 @@ impl Server {
             members.push(Member {
                 kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
                 lease: LeaseClient::new(channel.clone()),
+                maintenance: MaintenanceClient::new(channel.clone()),
                 watch: WatchClient::new(channel).max_decoding_message_size(usize::MAX),
                 keep_alive: None,
             });
@@ -84,10 +87,11 @@ impl Server {
 
     /// Asks the member at `place` for one thing and waits for the answer.
     pub async fn ask(&mut self, place: usize, request: Request) -> Answer {
+        let is_grant = matches!(request, Request::LeaseGrant(_));
         let answer = self.members[place].send(request);
         let answer = tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or_else(|_| Err(late()));
-        if let Ok(Response::LeaseGrant(response)) = &answer {
-            self.drawn = response.id;
+        if is_grant {
+            self.drawn = if let Ok(Response::LeaseGrant(response)) = &answer { response.id } else { 0 };
         }
         answer
     }
@@ -101,7 +105,7 @@ impl Server {
 
 impl Member {
     async fn send(&mut self, request: Request) -> Answer {
-        let (kv, lease) = (&mut self.kv, &mut self.lease);
+        let (kv, lease, maintenance) = (&mut self.kv, &mut self.lease, &mut self.maintenance);
         let response = match request {
             Request::Range(request) => Response::Range(kv.range(request).await?.into_inner()),
             Request::Put(request) => Response::Put(kv.put(request).await?.into_inner()),
@@ -115,12 +119,12 @@ impl Member {
             }
             Request::LeaseLeases(request) => Response::LeaseLeases(lease.lease_leases(request).await?.into_inner()),
             Request::LeaseKeepAlive(request) => Response::LeaseKeepAlive(self.renew(request).await?),
-            Request::MemberList(_)
-            | Request::Status(_)
-            | Request::Alarm(_)
-            | Request::Defragment(_)
-            | Request::Hash(_)
-            | Request::HashKv(_) => unreachable!("no run asks for what is each member's own"),
+            Request::Alarm(request) => Response::Alarm(maintenance.alarm(request).await?.into_inner()),
+            Request::HashKv(request) => Response::HashKv(maintenance.hash_kv(request).await?.into_inner()),
+            Request::Defragment(request) => Response::Defragment(maintenance.defragment(request).await?.into_inner()),
+            Request::MemberList(_) | Request::Status(_) | Request::Hash(_) => {
+                unreachable!("no run asks for what is each member's own")
+            }
         };
         Ok(response)
     }

@@ -2,6 +2,7 @@
 
 mod kv;
 mod lease;
+mod maintenance;
 mod txn;
 mod watch;
 
@@ -9,7 +10,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use detcd_core::api::Request;
+use detcd_core::proto::etcdserverpb as pb;
 
+use self::maintenance::Alarms;
 use super::dice::Dice;
 use super::known::{self, Version};
 use super::step::Step;
@@ -24,9 +27,13 @@ pub(super) struct Generator {
     position: u64,
     /// Steps that belong to one that was drawn before.
     planned: VecDeque<Step>,
+    /// Alarms that are on.
+    alarms: Option<Alarms>,
+    /// What is still to come at a certain position.
+    due: VecDeque<(u64, Kind)>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Range,
     Put,
@@ -38,9 +45,14 @@ enum Kind {
     Expiry,
     Fragments,
     Oversize,
+    HashKv,
+    Alarm,
+    SpaceAlarms,
+    CorruptionAlarm,
+    Defragment,
 }
 
-const KINDS: [(u64, Kind); 10] = [
+const KINDS: [(u64, Kind); 15] = [
     (2_800, Kind::Range),
     (2_200, Kind::Put),
     (600, Kind::DeleteRange),
@@ -48,21 +60,44 @@ const KINDS: [(u64, Kind); 10] = [
     (120, Kind::Compact),
     (1_200, Kind::Lease),
     (400, Kind::Watch),
+    (400, Kind::HashKv),
+    (60, Kind::Alarm),
+    (40, Kind::SpaceAlarms),
+    (3, Kind::CorruptionAlarm),
     // These take seconds, so they are rare, and a run begins with one of each.
     (2, Kind::Expiry),
     (2, Kind::Fragments),
     (2, Kind::Oversize),
+    (2, Kind::Defragment),
 ];
 
-/// The positions at which a run does not leave it to chance.
-const EXPIRY_AT: u64 = 500;
-const FRAGMENTS_AT: u64 = 700;
-const OVERSIZE_AT: u64 = 750;
+/// What is asked while alarms are on: mostly writes, of all kinds.
+const ALARMED_KINDS: [(u64, Kind); 8] = [
+    (15, Kind::Range),
+    (20, Kind::Put),
+    (12, Kind::DeleteRange),
+    (25, Kind::Txn),
+    (3, Kind::Compact),
+    (15, Kind::Lease),
+    (4, Kind::HashKv),
+    (6, Kind::Alarm),
+];
+
+/// What a run does not leave to chance, and from which position on it does it.
+const DUE: [(u64, Kind); 6] = [
+    (500, Kind::Expiry),
+    (700, Kind::Fragments),
+    (750, Kind::Oversize),
+    (760, Kind::SpaceAlarms),
+    (770, Kind::CorruptionAlarm),
+    (780, Kind::Defragment),
+];
 
 impl Generator {
     /// The steps of the run of `seed` against so many `members` of an etcd of version `etcd`.
     pub fn new(seed: u64, etcd: Version, members: usize) -> Generator {
-        Generator { seed, etcd, members, position: 0, planned: VecDeque::new() }
+        let (planned, due) = (VecDeque::new(), VecDeque::from(DUE));
+        Generator { seed, etcd, members, position: 0, planned, alarms: None, due }
     }
 
     /// The next step.
@@ -72,12 +107,25 @@ impl Generator {
             return step;
         }
         let dice = &mut Dice::new(self.seed, self.position);
-        let kind = match self.position {
-            EXPIRY_AT => Kind::Expiry,
-            FRAGMENTS_AT => Kind::Fragments,
-            OVERSIZE_AT => Kind::Oversize,
-            _ => dice.weighted(&KINDS),
+        let kind = match self.alarms.take() {
+            Some(alarms) if alarms.steps_left == 0 => return self.plan_calls(alarms.deactivate()),
+            Some(mut alarms) => {
+                alarms.steps_left -= 1;
+                self.alarms = Some(alarms);
+                dice.weighted(&ALARMED_KINDS)
+            }
+            None => self.due().unwrap_or_else(|| dice.weighted(&KINDS)),
         };
+        self.draw(kind, dice, world)
+    }
+
+    /// What is due by now.
+    fn due(&mut self) -> Option<Kind> {
+        let (_, kind) = self.due.pop_front_if(|(from, _)| *from <= self.position)?;
+        Some(kind)
+    }
+
+    fn draw(&mut self, kind: Kind, dice: &mut Dice, world: &World) -> Step {
         match kind {
             Kind::Range => Step::Call(Request::Range(kv::range(dice, world, self.etcd))),
             Kind::Put => Step::Call(Request::Put(kv::put(dice, world))),
@@ -95,7 +143,23 @@ impl Generator {
             Kind::Expiry => self.plan(lease::expiry(dice, world)),
             Kind::Fragments => self.plan(watch::fragments()),
             Kind::Oversize => self.plan(kv::oversize()),
+            Kind::HashKv => Step::Call(maintenance::hash_kv(dice, world)),
+            Kind::Alarm => Step::Call(maintenance::harmless_alarm(dice)),
+            Kind::SpaceAlarms => self.alarm(Alarms::of_space(dice)),
+            Kind::CorruptionAlarm => self.alarm(Alarms::of_corruption(dice)),
+            Kind::Defragment => Step::Call(Request::Defragment(pb::DefragmentRequest {})),
         }
+    }
+
+    /// Alarms go on, and off again a few steps later.
+    fn alarm(&mut self, alarms: Alarms) -> Step {
+        let first = self.plan_calls(alarms.activate());
+        self.alarms = Some(alarms);
+        first
+    }
+
+    fn plan_calls(&mut self, requests: Vec<Request>) -> Step {
+        self.plan(requests.into_iter().map(Step::Call).collect())
     }
 
     /// The first of several steps; the others follow it.
@@ -190,6 +254,25 @@ mod tests {
         assert!(steps.iter().any(|step| matches!(step, Step::AwaitExpiry { .. })));
         let long = |step: &Step| matches!(step, Step::Call(Request::Put(put)) if put.key.starts_with(b"long/"));
         assert!(steps.iter().any(long));
+    }
+
+    #[test]
+    fn every_alarm_that_goes_on_goes_off_again() {
+        let mut on = std::collections::BTreeMap::new();
+        let mut most = 0;
+        for step in steps(1, 20_000) {
+            let Step::Call(Request::Alarm(pb::AlarmRequest { action, member_id, alarm })) = step else { continue };
+            match action {
+                1 if alarm != 0 => drop(on.insert((alarm, member_id), ())),
+                2 => drop(on.remove(&(alarm, member_id))),
+                _ => {}
+            }
+            most = most.max(on.len());
+            let kinds: std::collections::BTreeSet<i32> = on.keys().map(|(alarm, _)| *alarm).collect();
+            assert!(kinds.len() < 2, "alarms of two kinds are on: {on:?}");
+        }
+        assert_eq!(most, 2, "at times those of two members");
+        assert!(on.len() < 3, "the last ones may still be on, and no more: {on:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod overlaps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -84,6 +84,22 @@ pub enum Known {
     /// Before 3.5.8 (etcd issue 15220): a request for progress is answered at once, whatever watchers the stream has.
     /// Before 3.5.22 and 3.6.2 (etcd pull request 20229): also if one of them waits for a future revision.
     EarlyProgress,
+    /// Before 3.6: the hash of a history does not say up to which revision it goes.
+    NoHashRevision,
+    /// Before 3.5.10 (etcd pull request 16048): the compacted revision itself has no hash any more, although it can be
+    /// read.
+    HashOfCompacted,
+    /// The hash up to a negative revision is one of nothing; ours is that of the current one, as up to 0.
+    HashOfNegative,
+    /// After a compaction, the hash up to a revision at which no key lives counts whatever the sweep has left of older
+    /// ones, which depends on how far it is. Ours counts none of them, as both do once any key lives.
+    HashOfEmpty,
+    /// Alarms come from a hashed map there, and by kind and member here.
+    OrderOfAlarms,
+    /// Without space, a transaction is taken whose puts are all in nested ones, because those cost nothing there. The
+    /// contract refuses what puts (section 1.5), and we do. Such a transaction is asked of us, and etcd is shown it
+    /// where it is not executed.
+    NestedPut,
 }
 
 /// How often each known difference was met.
@@ -137,17 +153,39 @@ pub(super) fn may_lose(etcd: Version, event: &Event, compacted: i64) -> bool {
     etcd < Version(3, 5, 16) && event.r#type() == EventType::Delete && at == compacted
 }
 
-/// For a transaction that we have to refuse and etcd takes, one that etcd takes for the same reason, but that writes
-/// nothing; see [`Known::Overlap`].
-pub(super) fn only_we_refuse(request: &Request) -> Option<Request> {
-    let Request::Txn(txn) = request else { return None };
-    overlaps::only_we_refuse(txn).then(|| Request::Txn(overlaps::unexecuted(txn)))
+/// Whether no key lives at a revision, by all events up to it. See [`Known::HashOfEmpty`].
+pub(super) fn nothing_lives(history: &[Event], revision: i64) -> bool {
+    let mut alive = BTreeSet::new();
+    for event in history {
+        let Some(pair) = event.kv.as_ref().filter(|pair| pair.mod_revision <= revision) else { continue };
+        match event.r#type() {
+            EventType::Put => alive.insert(&pair.key),
+            EventType::Delete => alive.remove(&pair.key),
+        };
+    }
+    alive.is_empty()
 }
 
-/// Whether this is how we refuse a transaction that writes a key twice.
-pub(super) fn is_duplicate_key(answer: &Answer) -> bool {
-    let text = "etcdserver: duplicate key given in txn request".to_owned();
-    *answer == Err(Refusal { code: tonic::Code::InvalidArgument, text })
+/// For a transaction that we may have to refuse although etcd takes it, one that etcd takes for the same reason, but
+/// that writes nothing; see [`gap`].
+pub(super) fn taken_by_etcd(request: &Request) -> Option<Request> {
+    let Request::Txn(txn) = request else { return None };
+    let taken = overlaps::only_we_refuse(txn) || overlaps::puts_only_nested(txn);
+    taken.then(|| Request::Txn(overlaps::unexecuted(txn)))
+}
+
+/// Why we refuse a transaction that etcd takes, if that is known: [`Known::Overlap`] or [`Known::NestedPut`].
+pub(super) fn gap(request: &Request, answer: &Answer) -> Option<Known> {
+    let (Request::Txn(txn), Err(refusal)) = (request, answer) else { return None };
+    match (refusal.code, refusal.text.as_str()) {
+        (tonic::Code::InvalidArgument, "etcdserver: duplicate key given in txn request") => {
+            overlaps::only_we_refuse(txn).then_some(Known::Overlap)
+        }
+        (tonic::Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded") => {
+            overlaps::puts_only_nested(txn).then_some(Known::NestedPut)
+        }
+        _ => None,
+    }
 }
 
 /// Whether a transaction is too long, as one may be that another was put around.
@@ -171,6 +209,14 @@ pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, 
     {
         *etcd = detcd.clone();
         count(&mut counts, Known::WordsOfGrpc, true);
+    }
+    if let (Request::HashKv(request), Err(one), Ok(Response::HashKv(other))) = (request, &etcd, &detcd)
+        && !has(version, 10, 0)
+        && one.text == "etcdserver: mvcc: required revision has been compacted"
+        && [other.compact_revision, other.hash_revision] == [request.revision; 2]
+    {
+        *etcd = detcd.clone();
+        count(&mut counts, Known::HashOfCompacted, true);
     }
     let (Ok(etcd), Ok(detcd)) = (etcd, detcd) else { return counts };
     match (request, etcd, detcd) {
@@ -204,9 +250,46 @@ pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, 
             detcd.leases.sort_by_key(|lease| lease.id);
             count(&mut counts, Known::OrderOfLeases, mixed);
         }
+        (Request::HashKv(request), Response::HashKv(etcd), Response::HashKv(detcd)) => {
+            reconcile_hashes(version, request.revision, etcd, detcd, &mut counts);
+        }
+        (_, Response::Alarm(etcd), Response::Alarm(detcd)) => {
+            let mixed = etcd.alarms != detcd.alarms;
+            for alarms in [&mut etcd.alarms, &mut detcd.alarms] {
+                alarms.sort_by_key(|alarm| (alarm.alarm, alarm.member_id));
+            }
+            count(&mut counts, Known::OrderOfAlarms, mixed);
+        }
         _ => {}
     }
     counts
+}
+
+/// etcd's hash of a history without content.
+const HASH_OF_NOTHING: u32 = 1_084_519_789;
+
+fn reconcile_hashes(
+    version: Version,
+    revision: i64,
+    etcd: &mut pb::HashKvResponse,
+    detcd: &mut pb::HashKvResponse,
+    counts: &mut Counts,
+) {
+    let current = etcd.header.as_ref().map_or(0, |header| header.revision);
+    let up_to = if revision > 0 { revision } else { current };
+    let of_nothing = revision < 0 && etcd.hash == HASH_OF_NOTHING && detcd.hash_revision == up_to;
+    if of_nothing {
+        etcd.hash = detcd.hash;
+        if etcd.hash_revision == revision {
+            etcd.hash_revision = up_to;
+        }
+    }
+    count(counts, Known::HashOfNegative, of_nothing);
+    let unsaid = version < Version(3, 6, 0) && etcd.hash_revision == 0 && detcd.hash_revision == up_to;
+    if unsaid {
+        etcd.hash_revision = up_to;
+    }
+    count(counts, Known::NoHashRevision, unsaid);
 }
 
 fn say_the_same_of_length(etcd: &Refusal, detcd: &Refusal) -> bool {

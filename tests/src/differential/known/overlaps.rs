@@ -1,4 +1,4 @@
-//! Transactions that write a key twice without etcd noticing.
+//! Transactions that write a key twice, or put without space, without etcd noticing.
 
 use bytes::Bytes;
 use detcd_core::proto::etcdserverpb as pb;
@@ -19,6 +19,26 @@ enum Rules {
 pub(super) fn only_we_refuse(txn: &pb::TxnRequest) -> bool {
     let refused = |rules| [&txn.success, &txn.failure].into_iter().any(|branch| writes(branch, rules).is_none());
     refused(Rules::Contract) && !refused(Rules::Etcd)
+}
+
+/// Whether a transaction has puts, but all of them in nested ones.
+pub(super) fn puts_only_nested(txn: &pb::TxnRequest) -> bool {
+    let mut operations = operations(txn);
+    let puts = |operation: &Op| matches!(operation, Op::RequestPut(_));
+    !operations.clone().any(puts)
+        && operations.any(|operation| matches!(operation, Op::RequestTxn(nested) if puts_somewhere(nested)))
+}
+
+fn puts_somewhere(txn: &pb::TxnRequest) -> bool {
+    operations(txn).any(|operation| match operation {
+        Op::RequestPut(_) => true,
+        Op::RequestTxn(nested) => puts_somewhere(nested),
+        Op::RequestRange(_) | Op::RequestDeleteRange(_) => false,
+    })
+}
+
+fn operations(txn: &pb::TxnRequest) -> impl Iterator<Item = &Op> + Clone {
+    txn.success.iter().chain(&txn.failure).filter_map(|operation| operation.request.as_ref())
 }
 
 /// A transaction with this one in a branch that is not taken: it is checked like this one, and writes nothing.

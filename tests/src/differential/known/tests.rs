@@ -99,3 +99,75 @@ fn of_a_long_message_both_say_the_same_numbers() {
     assert_eq!(settled(OLD, &put, etcd.clone(), refused(long, &words(21))), (false, vec![]));
     assert_eq!(settled(OLD, &put, etcd, refused(tonic::Code::OutOfRange, &words(20))), (false, vec![]));
 }
+
+#[test]
+fn a_hash_without_its_revision_is_known_and_another_hash_is_not() {
+    let request = |revision| Request::HashKv(pb::HashKvRequest { revision });
+    let hashed = |hash, hash_revision| {
+        let header = Some(pb::ResponseHeader { revision: 9, ..Default::default() });
+        Ok(Response::HashKv(pb::HashKvResponse { header, hash, compact_revision: 2, hash_revision }))
+    };
+    let known = vec![Known::NoHashRevision];
+    assert_eq!(settled(OLD, &request(0), hashed(1, 0), hashed(1, 9)), (true, known.clone()));
+    assert_eq!(settled(OLD, &request(5), hashed(1, 0), hashed(1, 5)), (true, known.clone()));
+    assert_eq!(settled(OLD, &request(5), hashed(1, 0), hashed(2, 5)), (false, known));
+    assert_eq!(settled(OLD, &request(5), hashed(1, 0), hashed(1, 9)), (false, vec![]));
+    assert_eq!(settled(NEW, &request(5), hashed(1, 0), hashed(1, 5)), (false, vec![]));
+}
+
+#[test]
+fn alarms_come_in_any_order_and_all_of_them_come() {
+    let request = Request::Alarm(pb::AlarmRequest::default());
+    let told = |members: &[u64]| {
+        let alarms = members.iter().map(|member_id| pb::AlarmMember { member_id: *member_id, alarm: 1 }).collect();
+        Ok(Response::Alarm(pb::AlarmResponse { header: None, alarms }))
+    };
+    assert_eq!(settled(NEW, &request, told(&[2, 1]), told(&[1, 2])), (true, vec![Known::OrderOfAlarms]));
+    assert!(!settled(NEW, &request, told(&[2, 1]), told(&[1])).0);
+    assert!(!settled(NEW, &request, told(&[2, 1]), told(&[1, 3])).0);
+}
+
+#[test]
+fn hashes_of_odd_revisions_differ_only_as_they_are_known_to() {
+    let request = |revision| Request::HashKv(pb::HashKvRequest { revision });
+    let hashed = |hash, hash_revision| {
+        let header = Some(pb::ResponseHeader { revision: 9, ..Default::default() });
+        Ok(Response::HashKv(pb::HashKvResponse { header, hash, compact_revision: 2, hash_revision }))
+    };
+    let compacted = || refused(tonic::Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
+    assert_eq!(settled(OLD, &request(2), compacted(), hashed(1, 2)), (true, vec![Known::HashOfCompacted]));
+    assert_eq!(settled(OLD, &request(3), compacted(), hashed(1, 3)), (false, vec![]));
+    assert_eq!(settled(NEW, &request(2), compacted(), hashed(1, 2)), (false, vec![]));
+    let nothing = hashed(HASH_OF_NOTHING, 0);
+    let known = vec![Known::NoHashRevision, Known::HashOfNegative];
+    assert_eq!(settled(OLD, &request(-1), nothing.clone(), hashed(1, 9)), (true, known));
+    assert_eq!(settled(OLD, &request(0), nothing, hashed(1, 9)), (false, vec![Known::NoHashRevision]));
+    assert_eq!(settled(NEW, &request(-1), hashed(2, -1), hashed(1, 9)), (false, vec![]));
+}
+
+#[test]
+fn only_a_refusal_of_nested_puts_for_space_is_a_gap() {
+    let txn = |operations: Vec<Op>| {
+        let success = operations.into_iter().map(|operation| pb::RequestOp { request: Some(operation) }).collect();
+        pb::TxnRequest { success, ..Default::default() }
+    };
+    let put = || Op::RequestPut(pb::PutRequest { key: Bytes::from_static(b"a"), ..Default::default() });
+    let nested = Request::Txn(txn(vec![Op::RequestTxn(txn(vec![Op::RequestTxn(txn(vec![put()]))]))]));
+    let plain = Request::Txn(txn(vec![put(), Op::RequestTxn(txn(vec![]))]));
+    let no_space = refused(tonic::Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
+    assert!(taken_by_etcd(&nested).is_some() && taken_by_etcd(&plain).is_none());
+    assert_eq!(gap(&nested, &no_space), Some(Known::NestedPut));
+    assert_eq!(gap(&plain, &no_space), None);
+    assert_eq!(gap(&nested, &refused(tonic::Code::DataLoss, "etcdserver: corrupt cluster")), None);
+}
+
+#[test]
+fn nothing_lives_where_all_is_deleted() {
+    let event = |kind: EventType, key, mod_revision| {
+        let pair = KeyValue { mod_revision, ..pair(key, 1, 0) };
+        Event { r#type: kind as i32, kv: Some(pair), prev_kv: None }
+    };
+    let (put, delete) = (EventType::Put, EventType::Delete);
+    let history = [event(put, "a", 2), event(put, "b", 3), event(delete, "a", 4), event(delete, "b", 4)];
+    assert_eq!([1, 2, 3, 4, 5].map(|at| nothing_lives(&history, at)), [true, false, false, true, true]);
+}
