@@ -14,10 +14,13 @@ const MEMBER_IDS: [u64; 4] = [1, 42, 1 << 63, u64::MAX];
 /// A kind of alarm that does not exist.
 const UNKNOWN_KIND: i32 = 9;
 
+/// How many steps are taken between two alarms that go off.
+const STEPS_BETWEEN: u64 = 3;
+
 /// Alarms that are on for a while.
 ///
-/// All are of one kind, and they go off one right after the other: etcd refuses only what the alarm refuses that was
-/// put on last, and nothing any more as soon as the first goes off, until it starts again.
+/// All are of one kind: with two, etcd 3.5 refuses only what the kind refuses that was put on last, and nothing any
+/// more as soon as one of them is off, until it starts again. We refuse what either refuses.
 #[derive(Debug)]
 pub(super) struct Alarms {
     kind: pb::AlarmType,
@@ -43,21 +46,23 @@ impl Alarms {
 
     /// Puts them on, and lists them.
     pub fn activate(&self) -> Vec<Request> {
-        let mut requests = self.each(AlarmAction::Activate);
+        let on = |member_id: &u64| alarm(AlarmAction::Activate, self.kind as i32, *member_id);
+        let mut requests: Vec<Request> = self.member_ids.iter().map(on).collect();
         requests.push(get(self.kind as i32, self.member_ids[0]));
         requests
     }
 
-    /// Puts them off: one of them once more, though it is off already, and lists what is left.
-    pub fn deactivate(&self) -> Vec<Request> {
-        let mut requests = self.each(AlarmAction::Deactivate);
-        requests.push(alarm(AlarmAction::Deactivate, self.kind as i32, self.member_ids[0]));
-        requests.push(get(pb::AlarmType::None as i32, 0));
-        requests
+    /// Puts one of them off, and once more, though it is off already, and lists what is left.
+    pub fn deactivate_one(&mut self) -> Vec<Request> {
+        let member_id = self.member_ids.pop().expect("one is on");
+        self.steps_left = STEPS_BETWEEN;
+        let off = alarm(AlarmAction::Deactivate, self.kind as i32, member_id);
+        vec![off.clone(), off, get(pb::AlarmType::None as i32, 0)]
     }
 
-    fn each(&self, action: AlarmAction) -> Vec<Request> {
-        self.member_ids.iter().map(|member_id| alarm(action, self.kind as i32, *member_id)).collect()
+    /// Whether any of them is still on.
+    pub fn are_on(&self) -> bool {
+        !self.member_ids.is_empty()
     }
 }
 

@@ -108,7 +108,11 @@ impl Generator {
         }
         let dice = &mut Dice::new(self.seed, self.position);
         let kind = match self.alarms.take() {
-            Some(alarms) if alarms.steps_left == 0 => return self.plan_calls(alarms.deactivate()),
+            Some(mut alarms) if alarms.steps_left == 0 => {
+                let calls = alarms.deactivate_one();
+                self.alarms = alarms.are_on().then_some(alarms);
+                return self.plan_calls(calls);
+            }
             Some(mut alarms) => {
                 alarms.steps_left -= 1;
                 self.alarms = Some(alarms);
