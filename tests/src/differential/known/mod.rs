@@ -100,6 +100,9 @@ pub enum Known {
     /// contract refuses what puts (section 1.5), and we do. Such a transaction is asked of us, and etcd is shown it
     /// where it is not executed.
     NestedPut,
+    /// While an alarm is on, a lease with too long a TTL is refused for the alarm. We refuse it for its TTL, before it
+    /// is known whether an alarm is on: no state makes it a lease.
+    AlarmBeforeTtl,
 }
 
 /// How often each known difference was met.
@@ -196,28 +199,7 @@ pub(super) fn is_too_many_ops(refusal: &Refusal) -> bool {
 /// Takes out of both answers what may differ in them.
 pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, detcd: &mut Answer) -> Counts {
     let mut counts = Counts::new();
-    if let (Request::Txn(_), Err(one), Err(other)) = (request, &etcd, &detcd)
-        && version < Version(3, 6, 0)
-        && refuses_a_put(one)
-        && refuses_a_range(other)
-    {
-        *etcd = detcd.clone();
-        count(&mut counts, Known::OrderOfChecks, true);
-    }
-    if let (Err(one), Err(other)) = (&etcd, &detcd)
-        && say_the_same_of_length(one, other)
-    {
-        *etcd = detcd.clone();
-        count(&mut counts, Known::WordsOfGrpc, true);
-    }
-    if let (Request::HashKv(request), Err(one), Ok(Response::HashKv(other))) = (request, &etcd, &detcd)
-        && !has(version, 10, 0)
-        && one.text == "etcdserver: mvcc: required revision has been compacted"
-        && [other.compact_revision, other.hash_revision] == [request.revision; 2]
-    {
-        *etcd = detcd.clone();
-        count(&mut counts, Known::HashOfCompacted, true);
-    }
+    reconcile_refusals(version, request, etcd, detcd, &mut counts);
     let (Ok(etcd), Ok(detcd)) = (etcd, detcd) else { return counts };
     match (request, etcd, detcd) {
         (Request::Range(request), Response::Range(etcd), Response::Range(detcd)) => {
@@ -265,6 +247,39 @@ pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, 
     counts
 }
 
+/// Where etcd refuses: for another reason than we, in other words, or what we do not.
+fn reconcile_refusals(version: Version, request: &Request, etcd: &mut Answer, detcd: &Answer, counts: &mut Counts) {
+    if let (Request::Txn(_), Err(one), Err(other)) = (request, &*etcd, detcd)
+        && version < Version(3, 6, 0)
+        && refuses_a_put(one)
+        && refuses_a_range(other)
+    {
+        *etcd = detcd.clone();
+        count(counts, Known::OrderOfChecks, true);
+    }
+    if let (Request::LeaseGrant(_), Err(one), Err(other)) = (request, &*etcd, detcd)
+        && refuses_for_an_alarm(one)
+        && other.text == "etcdserver: too large lease TTL"
+    {
+        *etcd = detcd.clone();
+        count(counts, Known::AlarmBeforeTtl, true);
+    }
+    if let (Err(one), Err(other)) = (&*etcd, detcd)
+        && say_the_same_of_length(one, other)
+    {
+        *etcd = detcd.clone();
+        count(counts, Known::WordsOfGrpc, true);
+    }
+    if let (Request::HashKv(request), Err(one), Ok(Response::HashKv(other))) = (request, &*etcd, detcd)
+        && !has(version, 10, 0)
+        && one.text == "etcdserver: mvcc: required revision has been compacted"
+        && [other.compact_revision, other.hash_revision] == [request.revision; 2]
+    {
+        *etcd = detcd.clone();
+        count(counts, Known::HashOfCompacted, true);
+    }
+}
+
 /// etcd's hash of a history without content.
 const HASH_OF_NOTHING: u32 = 1_084_519_789;
 
@@ -302,6 +317,10 @@ fn say_the_same_of_length(etcd: &Refusal, detcd: &Refusal) -> bool {
         && etcd.text.starts_with("grpc: received message larger than max")
         && detcd.text.starts_with("Error, decoded message length too large")
         && numbers(etcd) == numbers(detcd)
+}
+
+fn refuses_for_an_alarm(refusal: &Refusal) -> bool {
+    ["etcdserver: mvcc: database space exceeded", "etcdserver: corrupt cluster"].contains(&refusal.text.as_str())
 }
 
 fn refuses_a_put(refusal: &Refusal) -> bool {

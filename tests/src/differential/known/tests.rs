@@ -171,3 +171,15 @@ fn nothing_lives_where_all_is_deleted() {
     let history = [event(put, "a", 2), event(put, "b", 3), event(delete, "a", 4), event(delete, "b", 4)];
     assert_eq!([1, 2, 3, 4, 5].map(|at| nothing_lives(&history, at)), [true, false, false, true, true]);
 }
+
+#[test]
+fn only_a_ttl_that_is_too_long_is_refused_before_an_alarm() {
+    let grant = Request::LeaseGrant(pb::LeaseGrantRequest::default());
+    let alarm = refused(tonic::Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
+    let ttl = refused(tonic::Code::OutOfRange, "etcdserver: too large lease TTL");
+    let exists = refused(tonic::Code::FailedPrecondition, "etcdserver: lease already exists");
+    assert_eq!(settled(OLD, &grant, alarm.clone(), ttl.clone()), (true, vec![Known::AlarmBeforeTtl]));
+    assert_eq!(settled(OLD, &grant, ttl.clone(), alarm.clone()), (false, vec![]));
+    assert_eq!(settled(OLD, &grant, alarm, exists.clone()), (false, vec![]));
+    assert_eq!(settled(OLD, &grant, exists, ttl), (false, vec![]));
+}
