@@ -26,7 +26,8 @@ pub(crate) fn hash_kv(mvcc: &Mvcc, revision: Revision) -> Result<(u32, Revision)
     if revision > mvcc.revision() {
         return Err(Status::FutureRevision);
     }
-    let revision = if revision <= 0 { mvcc.revision() } else { revision };
+    // At a negative one there is nothing.
+    let revision = if revision == 0 { mvcc.revision() } else { revision };
     let mut crc = crc32c::crc32c(KEYS);
     let mut stored = Vec::new();
     for record in mvcc.records_after(None).take_while(|record| record.at().revision <= revision) {
@@ -40,7 +41,8 @@ pub(crate) fn hash_kv(mvcc: &Mvcc, revision: Revision) -> Result<(u32, Revision)
 }
 
 /// Whether a record counts: all that the compaction left alone do, and of the older ones those that their keys still
-/// are at `revision`. A compaction keeps these, and more; but only these are what etcd counts.
+/// are at `revision`. A compaction keeps these, and more; but only these are what etcd counts, unless there are none,
+/// when it counts whatever its sweep has left; that is not copied.
 fn counts(mvcc: &Mvcc, record: &Record, revision: Revision) -> bool {
     record.at().revision > mvcc.compacted()
         || mvcc.get(record.key(), ReadAt::Revision(revision)).is_some_and(|newest| newest.at() == record.at())

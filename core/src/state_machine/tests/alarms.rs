@@ -152,6 +152,7 @@ fn the_hash_of_keys_is_etcds() {
     machine.delete("k3", "");
     assert_eq!(machine.hash_kv(0).unwrap().0, 749_892_969);
     assert_eq!(machine.hash_kv(5).unwrap().0, 2_685_854_610);
+    assert_eq!(machine.hash_kv(-1).unwrap().0, 1_084_519_789, "nothing but the name");
     machine.compact(9).unwrap();
     assert_eq!(machine.hash_kv(0).unwrap().0, 3_954_688_387);
     assert_eq!(machine.hash_kv(10).unwrap().0, 4_130_206_035);

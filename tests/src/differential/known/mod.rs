@@ -89,8 +89,6 @@ pub enum Known {
     /// Before 3.5.10 (etcd pull request 16048): the compacted revision itself has no hash any more, although it can be
     /// read.
     HashOfCompacted,
-    /// The hash up to a negative revision is one of nothing; ours is that of the current one, as up to 0.
-    HashOfNegative,
     /// After a compaction, the hash up to a revision at which no key lives counts whatever the sweep has left of older
     /// ones, which depends on how far it is. Ours counts none of them, as both do once any key lives.
     HashOfEmpty,
@@ -280,26 +278,15 @@ fn reconcile_refusals(version: Version, request: &Request, etcd: &mut Answer, de
     }
 }
 
-/// etcd's hash of a history without content.
-const HASH_OF_NOTHING: u32 = 1_084_519_789;
-
 fn reconcile_hashes(
     version: Version,
     revision: i64,
     etcd: &mut pb::HashKvResponse,
-    detcd: &mut pb::HashKvResponse,
+    detcd: &pb::HashKvResponse,
     counts: &mut Counts,
 ) {
     let current = etcd.header.as_ref().map_or(0, |header| header.revision);
-    let up_to = if revision > 0 { revision } else { current };
-    let of_nothing = revision < 0 && etcd.hash == HASH_OF_NOTHING && detcd.hash_revision == up_to;
-    if of_nothing {
-        etcd.hash = detcd.hash;
-        if etcd.hash_revision == revision {
-            etcd.hash_revision = up_to;
-        }
-    }
-    count(counts, Known::HashOfNegative, of_nothing);
+    let up_to = if revision == 0 { current } else { revision };
     let unsaid = version < Version(3, 6, 0) && etcd.hash_revision == 0 && detcd.hash_revision == up_to;
     if unsaid {
         etcd.hash_revision = up_to;

@@ -138,11 +138,11 @@ fn hashes_of_odd_revisions_differ_only_as_they_are_known_to() {
     assert_eq!(settled(OLD, &request(2), compacted(), hashed(1, 2)), (true, vec![Known::HashOfCompacted]));
     assert_eq!(settled(OLD, &request(3), compacted(), hashed(1, 3)), (false, vec![]));
     assert_eq!(settled(NEW, &request(2), compacted(), hashed(1, 2)), (false, vec![]));
-    let nothing = hashed(HASH_OF_NOTHING, 0);
-    let known = vec![Known::NoHashRevision, Known::HashOfNegative];
-    assert_eq!(settled(OLD, &request(-1), nothing.clone(), hashed(1, 9)), (true, known));
-    assert_eq!(settled(OLD, &request(0), nothing, hashed(1, 9)), (false, vec![Known::NoHashRevision]));
-    assert_eq!(settled(NEW, &request(-1), hashed(2, -1), hashed(1, 9)), (false, vec![]));
+    let known = vec![Known::NoHashRevision];
+    assert_eq!(settled(OLD, &request(-1), hashed(1, 0), hashed(1, -1)), (true, known.clone()));
+    assert_eq!(settled(OLD, &request(0), hashed(1, 0), hashed(1, 9)), (true, known.clone()));
+    assert_eq!(settled(OLD, &request(0), hashed(2, 0), hashed(1, 9)), (false, known));
+    assert_eq!(settled(NEW, &request(-1), hashed(1, -1), hashed(1, 9)), (false, vec![]));
 }
 
 #[test]
