@@ -80,7 +80,9 @@ fn a_clock_that_jumps_wakes_its_member_for_everything_that_it_jumped_over() {
 
 #[test]
 fn a_sync_that_stalls_holds_back_what_waits_for_it_and_no_other_disk_operation() {
-    let (_, lines) = one_fault("kind = \"sync-stall\"\nplace = \"leader\"\nduration_ms = 4_000");
+    // With one write of the log under way at a time, a sync that stalls would be the last one for that long.
+    let fault = "kind = \"sync-stall\"\nplace = \"leader\"\nduration_ms = 4_000";
+    let (_, lines) = one_fault(&format!("{fault}\n[knobs]\nwal_writes_in_flight_max = 8"));
     let victim = struck(&lines);
     let done = |from: u64, until: u64| -> Vec<u64> {
         let then = lines.iter().filter(|(at, node, _)| (from..until).contains(at) && *node == Some(victim));
