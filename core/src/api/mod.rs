@@ -87,6 +87,31 @@ pub const VERSION: &str = "3.7.1";
 /// The storage version that goes with it.
 pub const STORAGE_VERSION: &str = "3.7.0";
 
+impl Request {
+    /// Whether it changes something: asked again without knowing what became of it, it may do so twice, and when its
+    /// time is over, it may have done so.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Request::Put(_)
+            | Request::DeleteRange(_)
+            | Request::Txn(_)
+            | Request::Compact(_)
+            | Request::LeaseGrant(_)
+            | Request::LeaseRevoke(_)
+            | Request::Alarm(_) => true,
+            Request::Range(_)
+            | Request::LeaseKeepAlive(_)
+            | Request::LeaseTimeToLive(_)
+            | Request::LeaseLeases(_)
+            | Request::MemberList(_)
+            | Request::Status(_)
+            | Request::Defragment(_)
+            | Request::Hash(_)
+            | Request::HashKv(_) => false,
+        }
+    }
+}
+
 impl Response {
     /// The response's header.
     pub fn header_mut(&mut self) -> &mut Option<pb::ResponseHeader> {

@@ -380,7 +380,7 @@ impl Member {
             return;
         }
         let deadline = deadline.min(self.now + self.config.request_timeout());
-        self.calls.begin(call, deadline, is_write(&request).then_some(self.now));
+        self.calls.begin(call, deadline, request.is_write().then_some(self.now));
         self.request(call, request, out);
     }
 
@@ -663,27 +663,5 @@ impl Member {
     /// The index of the last applied entry.
     pub(super) fn applied(&self) -> LogIndex {
         self.state.as_view().applied()
-    }
-}
-
-/// Whether a request changes something, so that it may have done so when its time is over.
-fn is_write(request: &Request) -> bool {
-    match request {
-        Request::Put(_)
-        | Request::DeleteRange(_)
-        | Request::Txn(_)
-        | Request::Compact(_)
-        | Request::LeaseGrant(_)
-        | Request::LeaseRevoke(_)
-        | Request::Alarm(_) => true,
-        Request::Range(_)
-        | Request::LeaseKeepAlive(_)
-        | Request::LeaseTimeToLive(_)
-        | Request::LeaseLeases(_)
-        | Request::MemberList(_)
-        | Request::Status(_)
-        | Request::Defragment(_)
-        | Request::Hash(_)
-        | Request::HashKv(_) => false,
     }
 }

@@ -6,7 +6,7 @@ use detcd_core::proto::etcdserverpb::ResponseHeader;
 use detcd_core::types::CallId;
 use detcd_core::{Input, Phase};
 
-use super::client::{ATTEMPTS_MAX, Open, Role, is_read, says_nothing_was_done};
+use super::client::{ATTEMPTS_MAX, Open, Role, says_nothing_was_done};
 use super::event::{Answer, Departure, Event, PendingRead};
 use super::host::Caller;
 use super::{World, describe};
@@ -204,7 +204,7 @@ impl World<'_> {
         let open = self.clients[client as usize].open.as_ref().expect("an answer is for something");
         if says_nothing_was_done(status) {
             self.end(client, Outcome::Failed(status));
-        } else if is_read(&open.request) {
+        } else if !open.request.is_write() {
             let attempts = open.attempts;
             self.try_elsewhere(client, attempts, status);
         } else {
@@ -217,7 +217,7 @@ impl World<'_> {
     fn lost_connection(&mut self, client: u32) {
         let open = self.clients[client as usize].open.as_ref().expect("somebody waits");
         let attempts = open.attempts;
-        if is_read(&open.request) {
+        if !open.request.is_write() {
             self.try_elsewhere(client, attempts, Status::Stopped);
         } else {
             self.hop(client, 0);

@@ -148,28 +148,6 @@ impl Client {
     }
 }
 
-/// Whether a client may try an operation again without knowing what became of it.
-pub(super) fn is_read(request: &Request) -> bool {
-    match request {
-        Request::Range(_)
-        | Request::LeaseTimeToLive(_)
-        | Request::LeaseLeases(_)
-        | Request::LeaseKeepAlive(_)
-        | Request::MemberList(_)
-        | Request::Status(_)
-        | Request::Hash(_)
-        | Request::HashKv(_) => true,
-        Request::Put(_)
-        | Request::DeleteRange(_)
-        | Request::Txn(_)
-        | Request::Compact(_)
-        | Request::LeaseGrant(_)
-        | Request::LeaseRevoke(_)
-        | Request::Alarm(_)
-        | Request::Defragment(_) => false,
-    }
-}
-
 /// Whether an error says that nothing was done. etcd's clients cannot tell what became of a write that ends in
 /// `Unavailable` (contract, section 2).
 pub(super) fn says_nothing_was_done(status: Status) -> bool {
