@@ -24,7 +24,9 @@
 //!
 //! What this module does *not* know: Raft, leases, permissions, bytes on the wire, other members.
 
+mod budget;
 mod deliver;
+mod follow;
 mod interests;
 mod round_robin;
 mod span;
@@ -35,7 +37,7 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use self::deliver::Budget;
+use self::budget::Budget;
 use self::interests::Interests;
 use self::round_robin::RoundRobin;
 use self::stream::{Stream, WatchId, Watcher};
