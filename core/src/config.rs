@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::api::quota;
 use crate::types::{ClusterId, NodeId, Revision};
+use crate::watch;
 
 /// A founding member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,8 @@ pub struct NodeConfig {
     /// A response to a watcher that allows fragments is cut so that each has about this many bytes of events, and at
     /// least one event.
     pub watch_fragment_bytes: usize,
+    /// How many events and watchers are looked at in one slice of watch work, about; other work comes between slices.
+    pub watch_slice_events: usize,
     /// How often a watcher that asked for it, and had nothing to tell, is told the current revision.
     pub watch_progress_interval: Duration,
 }
@@ -142,6 +145,7 @@ impl NodeConfig {
             txn_ops_max: 128,
             watch_batch_bytes: 256 << 10,
             watch_fragment_bytes: REQUEST_BYTES_MAX + (512 << 10),
+            watch_slice_events: watch::SLICE_EVENTS,
             watch_progress_interval: Duration::from_secs(600),
         }
     }

@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use crate::api::{ReadRequest, Response, Status};
 use crate::digest::Digest;
-use crate::proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use crate::proto::etcdserverpb::ResponseHeader;
 use crate::state_machine::StoreView;
 use crate::types::{CallId, DiskOp, LeaseId, LogIndex, NodeId, StreamId, Term};
+use crate::watch::WatchMessage;
 
 /// The name of a file, relative to the data directory, with `/` between the parts; cheap to clone.
 pub type FileName = Arc<str>;
@@ -50,7 +51,7 @@ pub enum Effect {
         /// The stream.
         stream: StreamId,
         /// The responses.
-        batch: Vec<WatchResponse>,
+        batch: Vec<WatchMessage>,
     },
     /// End a watch stream with this status: the node stops, or the client asks without reading. Nothing more comes for
     /// it, and whatever the driver still hands in about it is ignored.

@@ -146,6 +146,11 @@ impl Calls {
         StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// How many watch streams are open.
+    pub fn streams_open(&self) -> usize {
+        STREAMS_MAX.saturating_sub(self.streams_free.available_permits())
+    }
+
     /// Hands an item to the node.
     pub fn put(&self, item: impl Into<Item>) {
         self.inbox.put(item.into());

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use detcd_core::Input;
 use detcd_core::api::{ReadRequest, Response, Status};
-use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchResponse};
+use detcd_core::proto::etcdserverpb::ResponseHeader;
 use detcd_core::types::{CallId, StreamId};
+use detcd_core::watch::WatchMessage;
 use detcd_core::{StoreView, api::Request};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -55,7 +56,7 @@ impl Waiting {
 #[derive(Debug)]
 pub enum Pushed {
     /// Responses, in order.
-    Batch(Vec<WatchResponse>),
+    Batch(Vec<WatchMessage>),
     /// Nothing more, for this reason.
     End(Status),
 }

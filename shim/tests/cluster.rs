@@ -212,7 +212,7 @@ async fn a_watch_stream_brings_every_event_in_order_and_ends_with_the_member() {
     let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
     let mut watch = WatchClient::new(channel.clone()).watch(stream).await.expect("a stream").into_inner();
     let created = watch.message().await.expect("no error").expect("a response");
-    assert!(created.created);
+    assert!(created.head().created);
     // Far more than the credit of a stream, while nobody reads.
     const EVENTS: usize = 60;
     let mut client = KvClient::new(channel);
@@ -222,8 +222,8 @@ async fn a_watch_stream_brings_every_event_in_order_and_ends_with_the_member() {
     let mut seen = 0;
     while seen < EVENTS {
         let response = tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time");
-        for event in response.expect("no error").expect("a response").events {
-            let kv = event.kv.expect("a key");
+        for event in response.expect("no error").expect("a response").events() {
+            let kv = event.event().kv.as_ref().expect("a key");
             assert_eq!(usize::from(kv.value[0]), seen);
             assert_eq!(kv.value.len(), 100_000);
             seen += 1;
@@ -457,7 +457,7 @@ async fn streams_end_with_the_reason_when_a_request_cannot_be_read() {
     let mut watch = WatchClient::new(channel.clone()).watch(requests).await.expect("a stream").into_inner();
     let error = loop {
         match tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time") {
-            Ok(response) => assert!(response.expect("no end without a reason").created),
+            Ok(response) => assert!(response.expect("no end without a reason").head().created),
             Err(error) => break error,
         }
     };

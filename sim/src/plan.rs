@@ -246,6 +246,9 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.watch_fragment_bytes {
         config.watch_fragment_bytes = size(own(17, span));
     }
+    if let Some(span) = knobs.watch_slice_events {
+        config.watch_slice_events = size(own(18, span));
+    }
     if let Some(span) = knobs.watch_progress_interval_ms {
         config.watch_progress_interval = ms(own(11, span));
     }
@@ -318,6 +321,7 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         quota_bytes: (has_alarms(weather) && permille(nth(draw, 30), 500)).then(|| Span::new(40_000, 400_000)),
         watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),
         watch_fragment_bytes: small(14, Span::new(32, 400), Span::new(32, 4 << 10)),
+        watch_slice_events: small(15, Span::new(1, 4), Span::new(1, 64)),
         watch_progress_interval_ms: small(10, Span::new(100, 500), Span::new(100, 5_000)),
     }
 }

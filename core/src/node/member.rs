@@ -155,7 +155,8 @@ impl Member {
             lease_replies: Vec::new(),
             leases: LeaseClock::new(config.election_timeout),
             watches: WatchHub::new(config.watch_batch_bytes, config.watch_progress_interval)
-                .with_fragment_bytes(config.watch_fragment_bytes),
+                .with_fragment_bytes(config.watch_fragment_bytes)
+                .with_slice_events(config.watch_slice_events),
             attributes: Attributes::default(),
             quota_alarm: OwnProposal::default(),
             sweep: Sweep::default(),

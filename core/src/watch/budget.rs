@@ -1,7 +1,7 @@
 //! What a slice of work may cost.
 
-/// How many events are looked at in one slice, about.
-const SLICE_EVENTS: usize = 4096;
+/// How many events and watchers are looked at in one slice, about, if nothing else is said.
+pub const SLICE_EVENTS: usize = 4096;
 /// How many bytes of responses are made in one slice, about.
 const SLICE_BYTES: usize = 256 << 10;
 
@@ -13,9 +13,9 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// All of a slice.
-    pub fn of_a_slice() -> Budget {
-        Budget { events: SLICE_EVENTS, bytes: SLICE_BYTES }
+    /// All of a slice of so many events and watchers.
+    pub fn of_a_slice(events: usize) -> Budget {
+        Budget { events, bytes: SLICE_BYTES }
     }
 
     /// Whether the slice is over.

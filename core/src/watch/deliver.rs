@@ -5,16 +5,15 @@ use prost::Message;
 use super::budget::Budget;
 use super::stream::Watcher;
 use super::window::{self, Window};
-use super::{NO_WATCHER, WatchHub, WatcherKey, response};
+use super::{NO_WATCHER, SharedEvent, WatchHub, WatchMessage, WatcherKey, response};
 use crate::effect::{Effect, Outputs};
 use crate::proto::etcdserverpb::{ResponseHeader, WatchResponse};
-use crate::proto::mvccpb::Event;
 use crate::state_machine::StoreView;
 use crate::types::{Revision, StreamId};
 
 /// What a laggard's turn gives it.
 struct Gathered {
-    events: Vec<Event>,
+    events: Vec<SharedEvent>,
     /// It has everything up to here, with these events.
     through: Revision,
     /// How many events were looked at.
@@ -59,7 +58,7 @@ impl WatchHub {
         header: &ResponseHeader,
         budget: &mut Budget,
         out: &mut Outputs,
-        batch: &mut Vec<WatchResponse>,
+        batch: &mut Vec<WatchMessage>,
     ) -> bool {
         let mut turn_bytes = 0;
         let mut moved = false;
@@ -67,10 +66,10 @@ impl WatchHub {
             let old = batch.len();
             let state = self.streams.get_mut(&stream).expect("a stream with a turn is open");
             if let Some(reply) = state.control.pop_front() {
-                batch.push(reply);
+                batch.push(reply.into());
             } else if let Some(id) = state.lagging.turn() {
                 self.advance(WatcherKey { stream, id }, view, header, budget, out, batch);
-            } else if self.cursor == self.head && state.is_pending() {
+            } else if self.cursor == self.head && self.announced.is_empty() && state.is_pending() {
                 self.tell_progress(stream, header, batch);
             } else {
                 break;
@@ -96,7 +95,7 @@ impl WatchHub {
         header: &ResponseHeader,
         budget: &mut Budget,
         out: &mut Outputs,
-        batch: &mut Vec<WatchResponse>,
+        batch: &mut Vec<WatchMessage>,
     ) {
         let watcher = self.watchers.get_mut(&key).expect("a laggard exists");
         assert!(watcher.lagging && watcher.next <= self.cursor, "a laggard is behind the cursor");
@@ -104,7 +103,8 @@ impl WatchHub {
             self.forget(key);
             out.mark("watch: canceled because its position is compacted");
             let compact_revision = view.compacted();
-            batch.push(WatchResponse { canceled: true, compact_revision, ..response(header, 0, key.id) });
+            let canceled = WatchResponse { canceled: true, compact_revision, ..response(header, 0, key.id) };
+            batch.push(canceled.into());
             return;
         }
         let window = if self.live.covers(watcher.next) {
@@ -125,9 +125,9 @@ impl WatchHub {
         let is_synced = watcher.next > self.cursor;
         if !gathered.events.is_empty() {
             watcher.quiet = false;
-            let whole = WatchResponse { events: gathered.events, ..response(header, gathered.through, key.id) };
+            let whole = WatchMessage::new(response(header, gathered.through, key.id), gathered.events);
             let limit = if watcher.fragment { self.fragment_bytes } else { usize::MAX };
-            cut(whole, limit, batch);
+            whole.cut(limit, batch);
             self.streams.get_mut(&key.stream).expect("the stream is open").progress_due.remove(&key.id);
         }
         if is_synced {
@@ -136,20 +136,20 @@ impl WatchHub {
     }
 
     /// Tells progress, of one watcher or of the stream, when nobody lags: what is claimed is sent.
-    fn tell_progress(&mut self, stream: StreamId, header: &ResponseHeader, batch: &mut Vec<WatchResponse>) {
-        assert!(self.cursor == self.head, "progress is told when the cursor has arrived");
+    fn tell_progress(&mut self, stream: StreamId, header: &ResponseHeader, batch: &mut Vec<WatchMessage>) {
+        assert!(self.has_arrived(), "progress is told when the cursor has arrived");
         let state = self.streams.get_mut(&stream).expect("a stream with a turn is open");
         assert!(state.control.is_empty() && state.lagging.is_empty(), "progress is told behind all else");
         if let Some(id) = state.progress_due.pop_first() {
             let watcher = &self.watchers[&WatcherKey { stream, id }];
             assert!(!watcher.lagging, "only a synced watcher has made progress");
             if watcher.start <= self.head {
-                batch.push(response(header, self.head, id));
+                batch.push(response(header, self.head, id).into());
             }
         } else {
             state.progress_asked = false;
             if state.watchers > 0 && !state.waits_for_the_future(self.head) {
-                batch.push(response(header, self.head, NO_WATCHER));
+                batch.push(response(header, self.head, NO_WATCHER).into());
             }
         }
     }
@@ -159,13 +159,13 @@ impl WatchHub {
 fn gather(watcher: &Watcher, window: &Window, cursor: Revision, bytes_max: usize, view: &StoreView) -> Gathered {
     let mut gathered = Gathered { events: Vec::new(), through: window.last().min(cursor), examined: 0 };
     let (mut bytes, mut current) = (0, 0);
-    for event in window.since(watcher.next) {
-        let revision = window::revision_of(event);
+    for told in window.since(watcher.next) {
+        let revision = window::revision_of(told.event());
         if revision > gathered.through {
             break;
         }
         gathered.examined += 1;
-        if !watcher.wants(event) {
+        if !watcher.wants(told.event()) {
             continue;
         }
         if revision != current && bytes >= bytes_max {
@@ -173,37 +173,9 @@ fn gather(watcher: &Watcher, window: &Window, cursor: Revision, bytes_max: usize
             break;
         }
         current = revision;
-        let mut event = event.clone();
-        if watcher.prev_kv
-            && !window::is_create(&event)
-            && let Some(kv) = &event.kv
-        {
-            event.prev_kv = view.value_before(&kv.key, revision);
-        }
-        bytes += event.encoded_len();
+        let event = told.shared(watcher.prev_kv, view);
+        bytes += event.field_len();
         gathered.events.push(event);
     }
     gathered
-}
-
-/// Appends a response to `batch`, in pieces shorter than `bytes_max` if it is not and if its events allow it; all but
-/// the last piece say that more follows.
-fn cut(whole: WatchResponse, bytes_max: usize, batch: &mut Vec<WatchResponse>) {
-    if whole.events.len() < 2 || whole.encoded_len() < bytes_max {
-        batch.push(whole);
-        return;
-    }
-    let empty = WatchResponse { events: Vec::new(), ..whole.clone() };
-    let mut piece = WatchResponse { fragment: true, ..empty.clone() };
-    for event in whole.events {
-        piece.events.push(event);
-        if piece.events.len() > 1 && piece.encoded_len() >= bytes_max {
-            let over = piece.events.pop().expect("it was just put in");
-            let full = std::mem::replace(&mut piece, WatchResponse { fragment: true, ..empty.clone() });
-            batch.push(full);
-            piece.events.push(over);
-        }
-    }
-    piece.fragment = false;
-    batch.push(piece);
 }

@@ -61,12 +61,12 @@ impl Interests {
         assert!(waited, "only a watcher that waits can fall behind");
     }
 
-    /// Appends to `out` the synced watchers whose range contains `key`.
-    pub fn waiting_for(&self, key: &[u8], out: &mut Vec<WatcherKey>) {
+    /// Tells `found` the synced watchers whose range contains `key`.
+    pub fn waiting_for(&self, key: &[u8], found: &mut impl FnMut(WatcherKey)) {
         if let Some(interest) = self.keys.get(key) {
-            out.extend(&interest.synced);
+            interest.synced.iter().copied().for_each(&mut *found);
         }
-        self.spans.containing(key, &mut |interest| out.extend(&interest.synced));
+        self.spans.containing(key, &mut |interest| interest.synced.iter().copied().for_each(&mut *found));
     }
 
     fn interest(&mut self, range: &KeyRange) -> &mut Interest {

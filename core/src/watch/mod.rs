@@ -28,17 +28,21 @@ mod budget;
 mod deliver;
 mod follow;
 mod interests;
+mod message;
 mod round_robin;
 mod span;
 mod span_map;
 mod stream;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::budget::Budget;
+pub use self::budget::SLICE_EVENTS;
+use self::follow::Announced;
 use self::interests::Interests;
+pub use self::message::{SharedEvent, WatchMessage};
 use self::round_robin::RoundRobin;
 use self::stream::{Stream, WatchId, Watcher};
 use self::window::Window;
@@ -82,6 +86,7 @@ struct WatcherKey {
 pub struct WatchHub {
     batch_bytes: usize,
     fragment_bytes: usize,
+    slice_events: usize,
     progress_interval: Duration,
     /// The store's revision, as the hub knows it.
     head: Revision,
@@ -90,6 +95,8 @@ pub struct WatchHub {
     streams: BTreeMap<StreamId, Stream>,
     watchers: BTreeMap<WatcherKey, Watcher>,
     interests: Interests,
+    /// Watchers that the cursor's last revision concerns, and that do not know yet.
+    announced: VecDeque<Announced>,
     /// Streams with credit that have something pending.
     ready: RoundRobin<StreamId>,
     /// The next progress tick of each stream that has one.
@@ -110,12 +117,14 @@ impl WatchHub {
         WatchHub {
             batch_bytes: batch_bytes.max(1),
             fragment_bytes: FRAGMENT_BYTES,
+            slice_events: SLICE_EVENTS,
             progress_interval: progress_interval.max(PROGRESS_INTERVAL_MIN),
             head: 0,
             cursor: 0,
             streams: BTreeMap::new(),
             watchers: BTreeMap::new(),
             interests: Interests::default(),
+            announced: VecDeque::new(),
             ready: RoundRobin::default(),
             ticks: BTreeSet::new(),
             live: Window::default(),
@@ -127,6 +136,13 @@ impl WatchHub {
     /// the longest request and 512 KiB.
     pub fn with_fragment_bytes(mut self, fragment_bytes: usize) -> WatchHub {
         self.fragment_bytes = fragment_bytes.max(1);
+        self
+    }
+
+    /// The same hub with another size of its slices of work, in events and watchers, of which it looks at about so many
+    /// at once.
+    pub fn with_slice_events(mut self, slice_events: usize) -> WatchHub {
+        self.slice_events = slice_events.max(1);
         self
     }
 
@@ -218,14 +234,19 @@ impl WatchHub {
                 _ => break,
             }
         }
-        self.follow(view, &mut Budget::of_a_slice(), out);
-        self.deliver(view, header, &mut Budget::of_a_slice(), out);
+        self.follow(view, &mut Budget::of_a_slice(self.slice_events), out);
+        self.deliver(view, header, &mut Budget::of_a_slice(self.slice_events), out);
         self.has_work()
     }
 
     /// Whether [`WatchHub::pump`] could do something at once.
     pub fn has_work(&self) -> bool {
-        self.cursor < self.head || !self.ready.is_empty()
+        !self.has_arrived() || !self.ready.is_empty()
+    }
+
+    /// Whether the cursor is at the store's revision, and everybody knows what it has met.
+    fn has_arrived(&self) -> bool {
+        self.cursor == self.head && self.announced.is_empty()
     }
 
     /// When [`WatchHub::wake`] is wanted next, for progress notifications.
@@ -260,6 +281,7 @@ impl WatchHub {
         self.head = view.revision();
         if self.watchers.is_empty() {
             self.cursor = self.head;
+            self.announced.clear();
         }
     }
 

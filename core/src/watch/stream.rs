@@ -91,7 +91,11 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Whether the watcher gets this event, if it is not too old for it.
     pub fn wants(&self, event: &Event) -> bool {
-        let filtered = if window::is_delete(event) { self.no_delete } else { self.no_put };
-        !filtered && self.range.contains(window::key_of(event))
+        !self.filters(window::is_delete(event)) && self.range.contains(window::key_of(event))
+    }
+
+    /// Whether the watcher does without deletions, or without puts.
+    pub fn filters(&self, is_delete: bool) -> bool {
+        if is_delete { self.no_delete } else { self.no_put }
     }
 }

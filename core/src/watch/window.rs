@@ -1,7 +1,8 @@
 //! A piece of history, read once for all the watchers that need it.
 
-use prost::Message;
+use std::cell::OnceCell;
 
+use super::message::SharedEvent;
 use crate::proto::mvccpb::event::EventType;
 use crate::proto::mvccpb::{Event, KeyValue};
 use crate::state_machine::StoreView;
@@ -18,7 +19,41 @@ const WINDOW_BYTES: usize = 256 << 10;
 pub(super) struct Window {
     first: Revision,
     last: Revision,
-    events: Vec<Event>,
+    events: Vec<Told>,
+}
+
+/// An event of a window, in the forms in which watchers are told it.
+#[derive(Debug)]
+pub(super) struct Told {
+    bare: SharedEvent,
+    /// With the previous value; made when the first watcher wants it.
+    with_previous: OnceCell<SharedEvent>,
+}
+
+impl Told {
+    fn new(event: Event) -> Told {
+        Told { bare: SharedEvent::new(bare(event)), with_previous: OnceCell::new() }
+    }
+
+    /// The event, without a previous value.
+    pub fn event(&self) -> &Event {
+        self.bare.event()
+    }
+
+    /// The event as it goes to a watcher, with the previous value or not.
+    pub fn shared(&self, prev_kv: bool, view: &StoreView) -> SharedEvent {
+        // Who comes when the previous value is compacted away does not get it, whoever got it before.
+        let was_compacted = revision_of(self.event()) <= view.compacted();
+        if !prev_kv || is_create(self.event()) || was_compacted {
+            return self.bare.clone();
+        }
+        let with_previous = self.with_previous.get_or_init(|| {
+            let mut event = self.event().clone();
+            event.prev_kv = event.kv.as_ref().and_then(|kv| view.value_before(&kv.key, kv.mod_revision));
+            SharedEvent::new(event)
+        });
+        with_previous.clone()
+    }
 }
 
 impl Window {
@@ -38,8 +73,8 @@ impl Window {
     }
 
     /// The events of its revisions from `first` on.
-    pub fn since(&self, first: Revision) -> &[Event] {
-        let skip = self.events.partition_point(|event| revision_of(event) < first);
+    pub fn since(&self, first: Revision) -> &[Told] {
+        let skip = self.events.partition_point(|told| revision_of(told.event()) < first);
         &self.events[skip..]
     }
 
@@ -62,8 +97,9 @@ impl Window {
                 current = revision;
                 revisions += 1;
             }
-            bytes += event.encoded_len();
-            self.events.push(bare(event));
+            let told = Told::new(event);
+            bytes += told.bare.field_len();
+            self.events.push(told);
         }
     }
 }

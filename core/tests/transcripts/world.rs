@@ -278,7 +278,8 @@ impl World {
                 format!("answer c{call}, reading at {}: {answer}", view.applied())
             }
             Effect::Push { stream, batch } => {
-                let responses: Vec<String> = batch.iter().map(describe::watch_response).collect();
+                let responses: Vec<String> =
+                    batch.into_iter().map(|message| describe::watch_response(&message.into_response())).collect();
                 format!("push s{stream}: {}", responses.join("; "))
             }
             Effect::EndStream { stream, status } => format!("end s{stream}: {status}"),

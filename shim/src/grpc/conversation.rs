@@ -9,7 +9,7 @@ use detcd_core::proto::v3electionpb as pb;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::watching::Watching;
+use super::pushes::Pushes;
 use super::{Services, status, timeout_of, wants_leader};
 use crate::calls::Calls;
 
@@ -99,7 +99,7 @@ async fn hold<C: Conversation>(
                     () = caller.closed() => return clean_up(&calls, conversation.leave(), call).await,
                 }
             }
-            Ask::Watch(watchers) => match Watching::open(&calls, watchers) {
+            Ask::Watch(watchers) => match Pushes::watching(&calls, watchers) {
                 Err(why) => conversation.interrupted(why),
                 Ok(mut watching) => loop {
                     let told = tokio::select! {
@@ -163,7 +163,7 @@ async fn follow(calls: &Arc<Calls>, mut observe: Observe, leaders: &Leaders) -> 
         ask = match ask {
             Ask::Done(Err(why)) => return why,
             Ask::Call(request) => observe.answered(calls.call(request, None).await),
-            Ask::Watch(watchers) => match Watching::open(calls, watchers) {
+            Ask::Watch(watchers) => match Pushes::watching(calls, watchers) {
                 Err(why) => observe.interrupted(why),
                 Ok(mut watching) => loop {
                     tell(&mut observe, leaders).await;

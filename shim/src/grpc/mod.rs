@@ -2,14 +2,15 @@
 
 mod cluster;
 mod conversation;
+mod credit;
 mod election;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod pushes;
 pub mod status;
 mod watch;
-mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;

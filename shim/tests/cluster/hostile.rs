@@ -106,14 +106,14 @@ async fn a_watch_that_never_reads_holds_up_nobody() {
     let deaf_stream = WatchClient::new(deaf).watch(requests).await.expect("a stream");
     let live = tokio_stream::iter([create("seen", "")]).chain(tokio_stream::pending());
     let mut live = WatchClient::new(channel.clone()).watch(live).await.expect("a stream").into_inner();
-    assert!(live.message().await.expect("no error").expect("a response").created);
+    assert!(live.message().await.expect("no error").expect("a response").head().created);
     let mut kv = KvClient::new(channel.clone());
     for _ in 0..64 {
         kv.put(put("large", vec![b'v'; 1 << 20])).await.expect("it is put");
     }
     kv.put(put("seen", "v")).await.expect("it is put");
     let event = tokio::time::timeout(SOON, live.message()).await.expect("in time").expect("no error");
-    assert_eq!(event.expect("a response").events.len(), 1);
+    assert_eq!(event.expect("a response").events().len(), 1);
     drop(deaf_stream);
     stop(member).await;
 }
@@ -172,7 +172,7 @@ async fn a_flood_of_watchers_on_one_stream_holds_up_nobody() {
         let mut created = 0;
         while created < WATCHERS {
             let response = stream.message().await.expect("no error").expect("a response");
-            created += usize::from(response.created);
+            created += usize::from(response.head().created);
         }
         stream
     });

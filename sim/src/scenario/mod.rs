@@ -189,6 +189,7 @@ pub struct KnobSpec {
     pub sweep_interval_ms: Option<Span>,
     pub watch_batch_bytes: Option<Span>,
     pub watch_fragment_bytes: Option<Span>,
+    pub watch_slice_events: Option<Span>,
     pub watch_progress_interval_ms: Option<Span>,
 }
 

@@ -1,7 +1,7 @@
 //! Words for what happens, for traces and verdicts.
 
 use detcd_core::api::{Request, Response, Status};
-use detcd_core::proto::etcdserverpb::WatchResponse;
+use detcd_core::watch::WatchMessage;
 use detcd_core::{DiskAction, Input, StreamOp};
 
 use crate::history::Outcome;
@@ -42,9 +42,9 @@ pub(super) fn request(request: &Request) -> String {
 }
 
 /// A batch of watch responses.
-pub(super) fn batch(batch: &[WatchResponse]) -> String {
-    let events: usize = batch.iter().map(|response| response.events.len()).sum();
-    let revision = batch.iter().flat_map(|response| &response.header).map(|header| header.revision).max();
+pub(super) fn batch(batch: &[WatchMessage]) -> String {
+    let events: usize = batch.iter().map(|message| message.events().len()).sum();
+    let revision = batch.iter().flat_map(|message| &message.head().header).map(|header| header.revision).max();
     format!("{} responses with {events} events up to revision {}", batch.len(), revision.unwrap_or(0))
 }
 

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use detcd_core::api::{ReadRequest, Request, Response, Status};
-use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
+use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest};
 use detcd_core::types::{CallId, DiskOp, StreamId};
+use detcd_core::watch::WatchMessage;
 use detcd_core::{DiskError, DiskReply, StoreView};
 
 use crate::disk::Durable;
@@ -85,7 +86,7 @@ pub(super) enum Event {
     Retry { client: u32, attempt: u64 },
     OpDue { index: usize },
     StreamIn { session: usize, generation: u64, node: NodeIndex, what: StreamIn },
-    StreamOut { session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse> },
+    StreamOut { session: usize, generation: u64, from: Departure, batch: Vec<WatchMessage> },
     StreamEnded { session: usize, generation: u64, from: Departure },
     Watch { session: usize, generation: u64, timer: WatchTimer },
     Lock { worker: u32, session: u64, timer: LockTimer },

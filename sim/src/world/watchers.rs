@@ -4,6 +4,7 @@
 use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
 use detcd_core::proto::etcdserverpb::{WatchProgressRequest, WatchRequest, WatchResponse};
 use detcd_core::types::StreamId;
+use detcd_core::watch::WatchMessage;
 use detcd_core::{Input, StreamOp};
 use prost::Message;
 
@@ -166,7 +167,7 @@ impl World<'_> {
     }
 
     /// A member writes to a stream.
-    pub(super) fn push(&mut self, node: NodeIndex, stream: StreamId, batch: Vec<WatchResponse>) {
+    pub(super) fn push(&mut self, node: NodeIndex, stream: StreamId, batch: Vec<WatchMessage>) {
         let Some((session, generation)) = self.hosts[node].streams.get(&stream).copied() else { return };
         let state = &self.sessions[session];
         let delay_ns = self.watch_delay_ns(state.client, node, 2);
@@ -193,7 +194,7 @@ impl World<'_> {
     }
 
     /// Responses arrive at a watching client.
-    pub(super) fn stream_out(&mut self, session: usize, generation: u64, from: Departure, batch: Vec<WatchResponse>) {
+    pub(super) fn stream_out(&mut self, session: usize, generation: u64, from: Departure, batch: Vec<WatchMessage>) {
         let state = &self.sessions[session];
         let gone = state.generation != generation || state.is_broken || !state.is_open;
         if gone {
@@ -206,10 +207,10 @@ impl World<'_> {
             return;
         }
         let mut bytes = 0;
-        for response in batch {
-            bytes += response.encoded_len() as u64;
+        for message in batch {
+            bytes += message.encoded_len() as u64;
             if self.sessions[session].is_open && self.sessions[session].generation == generation {
-                self.receive(session, response);
+                self.receive(session, message.into_response());
             }
         }
         let state = &self.sessions[session];

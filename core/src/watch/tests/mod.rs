@@ -137,7 +137,9 @@ impl Bench {
         effects
             .into_iter()
             .map(|effect| match effect {
-                Effect::Push { stream, batch } => (stream, batch),
+                Effect::Push { stream, batch } => {
+                    (stream, batch.into_iter().map(WatchMessage::into_response).collect())
+                }
                 other => panic!("not a push: {other:?}"),
             })
             .collect()

@@ -106,6 +106,51 @@ fn ten_thousand_watchers_of_one_span_all_get_every_event() {
     }
 }
 
+/// Ten thousand watchers of one key on one stream, and one put of which none knows yet but those of the first slice.
+fn with_a_put_half_announced() -> Bench {
+    let mut bench = Bench::with_stream();
+    for _ in 0..10_000 {
+        bench.create(watch("a"));
+    }
+    bench.settle();
+    bench.out.clear();
+    bench.put("a", "1");
+    let (_, lagging) = bench.hub.watchers();
+    let told = bench.responses().len();
+    assert!(told > 0 && told + lagging <= 5_000, "more than a slice: {told} are told, {lagging} will be");
+    assert!(bench.hub.has_work());
+    bench
+}
+
+#[test]
+fn an_event_of_ten_thousand_watchers_is_announced_in_slices() {
+    let mut bench = with_a_put_half_announced();
+    bench.ask_for_progress();
+    let mut rest: Vec<_> = bench.told();
+    bench.settle();
+    rest.extend(bench.told());
+    assert_eq!(rest.pop(), Some("-1@2".to_owned()), "progress is told behind all events");
+    assert!(rest.iter().all(|line| line.ends_with("@2 2:a=1")), "{rest:?}");
+    let ids: std::collections::BTreeSet<_> = rest.iter().collect();
+    assert_eq!(ids.len(), rest.len(), "nobody is told twice");
+    assert!(ids.contains(&"9999@2 2:a=1".to_owned()));
+}
+
+#[test]
+fn who_leaves_or_comes_while_an_event_is_announced_is_not_told() {
+    let mut bench = with_a_put_half_announced();
+    bench.cancel(9_999);
+    bench.create(WatchCreateRequest { watch_id: 9_999, ..watch("a") });
+    bench.cancel(9_998);
+    bench.create(WatchCreateRequest { watch_id: 9_998, ..watch_from("a", 2) });
+    bench.settle();
+    let told = bench.told();
+    let of = |id: &str| told.iter().filter(|line| line.starts_with(id)).map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(of("9999@"), ["9999@2 canceled", "9999@2 created"]);
+    assert_eq!(of("9998@"), ["9998@2 canceled", "9998@2 created", "9998@2 2:a=1"]);
+    assert_eq!(of("9997@"), ["9997@2 2:a=1"]);
+}
+
 #[test]
 fn progress_is_not_told_before_the_cursor_has_seen_all_that_was_applied() {
     let mut bench = Bench::with_stream();
