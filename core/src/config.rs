@@ -28,9 +28,17 @@ pub enum AutoCompaction {
     /// What is older than this goes: for the first time after that long, then every hour, or as often if that is
     /// shorter.
     Periodic(Duration),
-    /// All but so many of the newest revisions go, every five minutes.
-    Revisions(Revision),
+    /// All but some of the newest revisions go.
+    Revisions {
+        /// How many stay.
+        kept: Revision,
+        /// How often; [`REVISIONS_EVERY`] in etcd.
+        every: Duration,
+    },
 }
+
+/// How often etcd compacts by the number of revisions.
+pub const REVISIONS_EVERY: Duration = Duration::from_secs(300);
 
 /// The configuration of one node. Every limit is here, so that a simulation can draw each of them.
 #[derive(Clone, Debug)]

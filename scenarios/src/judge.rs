@@ -22,8 +22,9 @@ impl Judge {
         config.txn_ops_max = header.txn_ops_max;
         config.clock_skew_ppm_max = header.clock_skew_ppm_max;
         config.clock_steps = header.clock_steps;
-        // Nobody knows what quotas and disks the members had.
+        // Nobody knows what quotas and disks the members had, and whether they compacted by themselves.
         config.space_may_run_out = true;
+        config.auto_compactions = None;
         let mut checkers = check::all(&config);
         checkers.retain(|checker| checker.interest() != Interest::Members);
         Judge { members: header.members.clone(), checkers, now: 0 }

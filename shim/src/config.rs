@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use detcd_core::api::quota;
-use detcd_core::config::AutoCompaction;
+use detcd_core::config::{AutoCompaction, REVISIONS_EVERY};
 use detcd_core::state_machine::SWEEP_RECORDS_MAX;
 use detcd_core::types::ClusterId;
 use detcd_core::{Member, NodeConfig};
@@ -235,7 +235,7 @@ fn auto_compaction(given: &Given) -> Result<AutoCompaction, ConfigError> {
         }
         "revision" => match value.parse::<i64>() {
             Ok(0) => Ok(AutoCompaction::Off),
-            Ok(kept) if kept > 0 => Ok(AutoCompaction::Revisions(kept)),
+            Ok(kept) if kept > 0 => Ok(AutoCompaction::Revisions { kept, every: REVISIONS_EVERY }),
             _ => Err(wrong(RETENTION, format!("takes a number of revisions with --{MODE}=revision, not {value:?}"))),
         },
         other => Err(wrong(MODE, format!("takes periodic or revision, not {other:?}"))),

@@ -53,7 +53,10 @@ fn every_flag_reaches_its_place() {
     assert_eq!((node.heartbeat_interval.as_millis(), node.election_timeout.as_millis()), (10, 50));
     assert_eq!((node.checkpoint_entries, node.catchup_entries), (5, 0));
     assert_eq!((node.txn_ops_max, node.request_bytes_max), (9, 1000));
-    assert_eq!((node.quota_bytes, node.auto_compaction), (77, AutoCompaction::Revisions(5)));
+    assert_eq!(
+        (node.quota_bytes, node.auto_compaction),
+        (77, AutoCompaction::Revisions { kept: 5, every: REVISIONS_EVERY })
+    );
     assert_eq!((node.sweep_records, node.sweep_interval.as_millis()), (3, 4));
     assert_eq!(node.watch_progress_interval.as_secs(), 90);
     assert_eq!(node.members[0].peer_urls, ["http://a:0", "http://a:1"]);
@@ -74,7 +77,10 @@ fn quota_and_retention_read_as_in_etcd() {
         ("--auto-compaction-retention=2", periodic(7200)),
         ("--auto-compaction-retention=90s", periodic(90)),
         ("--auto-compaction-mode=periodic --auto-compaction-retention=1h", periodic(3600)),
-        ("--auto-compaction-mode=revision --auto-compaction-retention=1000", AutoCompaction::Revisions(1000)),
+        (
+            "--auto-compaction-mode=revision --auto-compaction-retention=1000",
+            AutoCompaction::Revisions { kept: 1000, every: REVISIONS_EVERY },
+        ),
     ];
     for (line, expected) in table {
         assert_eq!(config(line).expect(line).auto_compaction, expected, "{line}");

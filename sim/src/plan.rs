@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use detcd_core::api::quota;
+use detcd_core::config::AutoCompaction;
 use detcd_core::types::{ClusterId, NodeId};
 use detcd_core::{Member, NodeConfig};
 
@@ -240,6 +241,14 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.sweep_interval_ms {
         config.sweep_interval = ms(own(15, span));
     }
+    if let Some(span) = knobs.auto_compaction_ms {
+        let time = ms(own(22, span));
+        let kept = knobs.auto_compaction_revisions.map(|span| i64::try_from(own(23, span)).unwrap_or(i64::MAX));
+        config.auto_compaction = match kept {
+            Some(kept) => AutoCompaction::Revisions { kept, every: time },
+            None => AutoCompaction::Periodic(time),
+        };
+    }
     if let Some(span) = knobs.watch_batch_bytes {
         config.watch_batch_bytes = size(own(10, span));
     }
@@ -300,6 +309,7 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         1 => Some(small),
         _ => None,
     };
+    let auto_compacts = below(nth(draw, 31), 1_000);
     KnobSpec {
         heartbeat_interval_ms: Some(Span::fixed(heartbeat_ms)),
         election_timeout_ms: Some(Span::fixed(heartbeat_ms * (5 + below(nth(draw, 1), 6)))),
@@ -317,6 +327,8 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         forwards_in_flight_max: small(11, Span::new(1, 2), Span::new(1, 8)),
         sweep_records: small(12, Span::new(1, 4), Span::new(1, 64)),
         sweep_interval_ms: small(13, Span::new(1, 5), Span::new(1, 1_000)),
+        auto_compaction_ms: (auto_compacts < 250).then(|| Span::new(500, 10_000)),
+        auto_compaction_revisions: (auto_compacts < 125).then(|| Span::new(1, 300)),
         // Without a quota more is certain of what alarms forbid.
         quota_bytes: (has_alarms(weather) && permille(nth(draw, 30), 500)).then(|| Span::new(40_000, 400_000)),
         watch_batch_bytes: small(9, Span::new(16, 300), Span::new(16, 2 << 10)),

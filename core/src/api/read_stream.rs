@@ -13,6 +13,19 @@ use crate::state_machine::range::{count, range_uncounted};
 /// How many keys the first chunk has.
 const FIRST_CHUNK_KEYS: usize = 10;
 
+/// Why a range, valid by itself, cannot be told in chunks, in etcd's words; `None` if it can.
+pub fn unsupported(request: &pb::RangeRequest) -> Option<&'static str> {
+    use pb::range_request::{SortOrder, SortTarget};
+    let in_key_order = request.sort_order() == SortOrder::None
+        || request.sort_order() == SortOrder::Ascend && request.sort_target() == SortTarget::Key;
+    let bounds =
+        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
+    if !in_key_order {
+        return Some("RangeStream does not support custom sort orders");
+    }
+    (bounds != [0; 4]).then_some("RangeStream does not support revision filters")
+}
+
 /// The chunks of a range, all of one view. Only the last has a header, and says how many keys the range has and whether
 /// the limit cut it short.
 #[derive(Debug)]
@@ -31,7 +44,7 @@ pub struct RangeChunks {
 }
 
 impl RangeChunks {
-    /// The chunks of `request`, which has passed [`super::validate::validate`], on `view`. They grow or shrink towards
+    /// The chunks of `request`, which has passed [`super::validate::validate`] and [`unsupported`], on `view`. They grow or shrink towards
     /// `chunk_bytes`.
     pub fn new(
         view: StoreView,

@@ -18,11 +18,8 @@ const PERIOD_MAX: Duration = Duration::from_secs(3600);
 /// How many samples periodic compaction takes in a period.
 const SAMPLES_PER_PERIOD: u32 = 10;
 
-/// Between two samples there is this much time at least.
+/// Between two looks there is this much time at least.
 const BETWEEN_MIN: Duration = Duration::from_millis(1);
-
-/// How often compaction by revisions looks.
-const REVISION_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What is known for the compactions to come.
 #[derive(Debug)]
@@ -56,7 +53,7 @@ impl Compactor {
                 compactor.next_at = now;
                 compactor.due_at = now + period;
             }
-            AutoCompaction::Revisions(_) => compactor.next_at = now + REVISION_INTERVAL,
+            AutoCompaction::Revisions { every, .. } => compactor.next_at = now + every.max(BETWEEN_MIN),
         }
         compactor
     }
@@ -75,9 +72,9 @@ impl Compactor {
         let wanted = match self.mode {
             AutoCompaction::Off => None,
             AutoCompaction::Periodic(period) => self.look_periodically(now, period, revision, compacted),
-            AutoCompaction::Revisions(keep) => {
-                self.next_at = now + REVISION_INTERVAL;
-                Some(revision - keep)
+            AutoCompaction::Revisions { kept, every } => {
+                self.next_at = now + every.max(BETWEEN_MIN);
+                Some(revision - kept)
             }
         };
         wanted.filter(|wanted| *wanted > compacted.max(0))
@@ -129,6 +126,7 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::REVISIONS_EVERY;
 
     fn minute(minute: u64) -> Instant {
         Instant::default() + Duration::from_secs(60 * minute)
@@ -162,7 +160,8 @@ mod tests {
 
     #[test]
     fn revisions_are_kept_by_number() {
-        assert_eq!(compactions(AutoCompaction::Revisions(7), 22), [(10, 4), (15, 9), (20, 14)]);
+        let by_revisions = AutoCompaction::Revisions { kept: 7, every: REVISIONS_EVERY };
+        assert_eq!(compactions(by_revisions, 22), [(10, 4), (15, 9), (20, 14)]);
         assert_eq!(compactions(AutoCompaction::Off, 1_000), []);
     }
 

@@ -89,11 +89,12 @@ fn event_to_json(event: &HistoryEvent) -> Value {
             let events: Vec<Value> = events.iter().map(Json::to_json).collect();
             json!({ "event": "revision", "revision": revision, "events": events })
         }
+        HistoryEvent::Compaction { revision } => json!({ "event": "compaction", "revision": revision }),
     }
 }
 
 /// The kinds of lines, as the field `event` names them.
-const EVENTS: &str = "invoke, return, watch, receive, watch-end, revision, died";
+const EVENTS: &str = "invoke, return, watch, receive, watch-end, revision, compaction, died";
 
 pub(super) fn from_json(value: &Value) -> Result<Line, Wrong> {
     let mut taken = Fields::of(value)?;
@@ -117,6 +118,7 @@ pub(super) fn from_json(value: &Value) -> Result<Line, Wrong> {
             response: taken.need::<pb::WatchResponse>("response")?,
         }),
         "watch-end" => What::History(HistoryEvent::WatchEnd { watcher: WatcherId(taken.need("watcher")?) }),
+        "compaction" => What::History(HistoryEvent::Compaction { revision: taken.need("revision")? }),
         "revision" => What::History(HistoryEvent::Revision {
             revision: taken.need("revision")?,
             events: taken.need::<Vec<mvccpb::Event>>("events")?.into(),

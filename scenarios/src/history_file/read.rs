@@ -148,7 +148,10 @@ impl Order {
             HistoryEvent::WatchEnd { watcher } if !self.watchers.remove(watcher) => {
                 Err(format!("watcher: {} is not open; it has to be opened by an event \"watch\" first", watcher.0))
             }
-            HistoryEvent::WatchReceive { .. } | HistoryEvent::WatchEnd { .. } | HistoryEvent::Revision { .. } => Ok(()),
+            HistoryEvent::WatchReceive { .. }
+            | HistoryEvent::WatchEnd { .. }
+            | HistoryEvent::Revision { .. }
+            | HistoryEvent::Compaction { .. } => Ok(()),
         }
     }
 

@@ -206,6 +206,7 @@ fn every_kind_of_line() -> Vec<Line> {
     events.push(HistoryEvent::WatchReceive { watcher, response });
     events.push(HistoryEvent::WatchEnd { watcher });
     events.push(HistoryEvent::Revision { revision: 2, events: [event].into() });
+    events.push(HistoryEvent::Compaction { revision: 2 });
     let mut lines: Vec<Line> = (10..).zip(events).map(|(at, event)| Line { at, what: What::History(event) }).collect();
     lines.push(Line { at: u64::MAX, what: What::Died(9_372_538_179_322_589_801) });
     lines

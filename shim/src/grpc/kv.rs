@@ -1,10 +1,9 @@
 //! Keys and values.
 
 use detcd_core::api::Request;
-use detcd_core::api::read_stream::RangeChunks;
+use detcd_core::api::read_stream::{self, RangeChunks};
 use detcd_core::api::validate::check_range;
 use detcd_core::proto::etcdserverpb as pb;
-use detcd_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
@@ -15,17 +14,10 @@ use crate::rpc::kv_server::Kv;
 /// What cannot be streamed, with etcd's texts.
 fn check_streamed(request: &pb::RangeRequest) -> Result<(), Status> {
     check_range(request).map_err(status::to_grpc)?;
-    let in_key_order = request.sort_order() == SortOrder::None
-        || request.sort_order() == SortOrder::Ascend && request.sort_target() == SortTarget::Key;
-    let bounds =
-        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision];
-    if !in_key_order {
-        return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+    match read_stream::unsupported(request) {
+        Some(why) => Err(Status::unimplemented(why)),
+        None => Ok(()),
     }
-    if bounds != [0; 4] {
-        return Err(Status::unimplemented("RangeStream does not support revision filters"));
-    }
-    Ok(())
 }
 
 type Chunks = mpsc::Sender<Result<pb::RangeStreamResponse, Status>>;

@@ -2,6 +2,7 @@
 //! what is settled.
 
 pub mod alarms;
+pub mod compactions;
 pub mod durability;
 pub mod elections;
 #[cfg(test)]
@@ -21,6 +22,8 @@ pub mod watches;
 mod window;
 
 use std::fmt;
+
+use detcd_core::config::AutoCompaction;
 
 use crate::history::Nanos;
 use crate::observe::{Observation, Observed};
@@ -83,6 +86,8 @@ pub struct CheckConfig {
     pub clock_steps: Nanos,
     /// Whether members may run out of space by themselves: a quota that can be reached, or a disk that can be full.
     pub space_may_run_out: bool,
+    /// When members compact without being asked, one by one; `None` if nobody knows.
+    pub auto_compactions: Option<Vec<AutoCompaction>>,
     /// The smallest `--max-txn-ops` of the members.
     pub txn_ops_max: usize,
     /// How long after the end of faults, or after the last thing that restarts a wait, something that has to happen may
@@ -104,6 +109,7 @@ impl CheckConfig {
             clock_skew_ppm_max: 0,
             clock_steps: 0,
             space_may_run_out: false,
+            auto_compactions: Some(Vec::new()),
             txn_ops_max: 128,
             settle: 30_000_000_000,
             message_life: 0,
@@ -138,6 +144,7 @@ pub fn all(config: &CheckConfig) -> Vec<Box<dyn Checker>> {
         Box::new(locks::Locks::new(config)),
         Box::new(alarms::Alarms::new(config)),
         Box::new(hashes::Hashes::new(config)),
+        Box::new(compactions::Compactions::new(config)),
     ]
 }
 

@@ -187,6 +187,10 @@ pub struct KnobSpec {
     pub sweep_records: Option<Span>,
     pub quota_bytes: Option<Span>,
     pub sweep_interval_ms: Option<Span>,
+    /// Compact without being asked: by time, after so long, or with `auto_compaction_revisions` by their number, so
+    /// often.
+    pub auto_compaction_ms: Option<Span>,
+    pub auto_compaction_revisions: Option<Span>,
     pub watch_batch_bytes: Option<Span>,
     pub watch_fragment_bytes: Option<Span>,
     pub watch_slice_events: Option<Span>,

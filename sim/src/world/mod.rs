@@ -16,6 +16,7 @@ mod members;
 mod nemesis;
 mod partition;
 mod progress;
+mod reads;
 mod record;
 mod session;
 mod stepping;
@@ -316,6 +317,7 @@ fn check_config(plan: &Plan) -> CheckConfig {
     let is_full = plan.faults.iter().any(|fault| fault.kind == FaultKind::NoSpace);
     CheckConfig {
         space_may_run_out: plan.has_quota() || is_full,
+        auto_compactions: Some(plan.nodes.iter().map(|config| config.auto_compaction).collect()),
         message_life: plan.links.message_life_ns(delay_ns),
         clock_skew_ppm_max: drift.max(skew),
         clock_steps: steps.map(|fault| fault.strength * 1_000_000).sum(),

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use detcd_core::proto::mvccpb;
-use detcd_core::types::{CallId, DiskOp};
+use detcd_core::types::DiskOp;
 use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Outputs, Phase, Role, StoreView};
 
 use super::event::{Answer, Departure, Event, PendingRead};
@@ -60,7 +60,10 @@ impl World<'_> {
         }
         self.note_leader(node);
         self.witness(node, &view);
-        self.compacted = self.compacted.max(view.compacted());
+        if view.compacted() > self.compacted {
+            self.compacted = view.compacted();
+            self.history(&HistoryEvent::Compaction { revision: self.compacted });
+        }
         self.learn_notes(node, &out.notes);
         for note in &out.notes {
             self.record.say(|| format!("({note:?})"));
@@ -89,7 +92,7 @@ impl World<'_> {
         }
         let first = self.witnessed + 1;
         if view.compacted() > first {
-            // Clients only compact what they saw, so what they compact was witnessed.
+            // Clients, and members by themselves, only compact what they saw, so what they compact was witnessed.
             let detail = format!("m{} compacted revision {first} before anybody saw it", node + 1);
             self.fail(ViolationKind::Safety, "witness", detail);
             return;
@@ -246,18 +249,6 @@ impl World<'_> {
             // What failed once is never known to be durable, whatever a second try says.
             self.fail(ViolationKind::Safety, "no-halt", format!("m{} went on after disk {op} had failed", node + 1));
         }
-    }
-
-    pub(super) fn read_due(&mut self, node: NodeIndex, boot: u32, call: CallId, read: &PendingRead) {
-        if self.hosts[node].boot != boot || !self.hosts[node].is_up() {
-            return;
-        }
-        self.record.begin(self.now, 4, Some(node));
-        self.record.number(call.0);
-        let result = detcd_core::api::read::execute(&read.view, &read.request, read.header);
-        self.record.answer(&result);
-        self.record.say(|| format!("call {call} reads: {}", describe::answer(&result)));
-        self.reply(node, call, Answer::Result(Box::new(result)));
     }
 
     /// Plans the wake-up that the node asks for, if it is earlier than the one that is planned.

@@ -97,9 +97,11 @@ pub struct Serializability {
     leases: LeaseLives,
     early: BTreeMap<Revision, Vec<Early>>,
     suspects: Vec<Suspect>,
-    /// The newest compacted revision that was acknowledged.
+    /// The newest compacted revision that was acknowledged, or that the witness told.
     compacted_certain: Known,
-    /// Compactions that may have happened, newest revision first; the ones acknowledged and the ones unknown.
+    /// How far the store is compacted as the witness tells, whoever asked for it.
+    compacted_told: Revision,
+    /// Compactions that may have happened, newest revision last; the ones acknowledged and the ones unknown.
     compacted_possible: BTreeSet<(Revision, OpId)>,
 }
 
@@ -121,6 +123,7 @@ impl Serializability {
             early: BTreeMap::new(),
             suspects: Vec::new(),
             compacted_certain: Known { revision: NEVER_COMPACTED, by: None },
+            compacted_told: NEVER_COMPACTED,
             compacted_possible: BTreeSet::new(),
         }
     }
@@ -145,6 +148,11 @@ impl Serializability {
             HistoryEvent::Invoke { op, request, .. } => self.invoke(*op, request),
             HistoryEvent::Return { op, outcome } => self.end(*op, outcome),
             HistoryEvent::Revision { revision, events } => self.revision(*revision, events),
+            HistoryEvent::Compaction { revision } => {
+                self.compacted_told = self.compacted_told.max(*revision);
+                self.compacted_certain.raise(*revision, None);
+                Ok(())
+            }
             HistoryEvent::WatchReceive { response, .. } => {
                 let newest = response.events.last().and_then(|event| event.kv.as_ref()).map_or(0, |kv| kv.mod_revision);
                 self.returned_max.raise(newest, None);
@@ -391,7 +399,7 @@ impl Serializability {
             compacted_possible: self
                 .compacted_possible
                 .last()
-                .map_or(NEVER_COMPACTED, |(revision, _)| NEVER_COMPACTED.max(*revision)),
+                .map_or(self.compacted_told, |(revision, _)| self.compacted_told.max(*revision)),
             now: self.seq,
             steps: &mut self.steps,
         }

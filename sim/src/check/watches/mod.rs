@@ -51,8 +51,8 @@ const FORGET_EVERY: Revision = 1_024;
 struct Told {
     store: Store,
     witness: Witness,
-    /// Revisions of compactions that did not fail, with their operations.
-    compactions: BTreeSet<(Revision, OpId)>,
+    /// Revisions of compactions that did not fail, with their operations; without one, if the witness told them.
+    compactions: BTreeSet<(Revision, Option<OpId>)>,
 }
 
 /// Judges watchers.
@@ -104,7 +104,7 @@ impl Watches {
     pub fn take(&mut self, at: Nanos, event: &HistoryEvent) -> Result<(), String> {
         match event {
             HistoryEvent::Invoke { op, request: Request::Compact(compact), .. } => {
-                self.told.compactions.insert((compact.revision, *op));
+                self.told.compactions.insert((compact.revision, Some(*op)));
                 self.compactions_open.insert(*op, compact.revision);
                 Ok(())
             }
@@ -112,13 +112,18 @@ impl Watches {
                 if let Some(revision) = self.compactions_open.remove(op) {
                     match outcome {
                         Outcome::Ok(_) => self.compacted_certain = self.compacted_certain.max(revision),
-                        Outcome::Failed(_) => drop(self.told.compactions.remove(&(revision, *op))),
+                        Outcome::Failed(_) => drop(self.told.compactions.remove(&(revision, Some(*op)))),
                         Outcome::Unknown => {}
                     }
                 }
                 Ok(())
             }
             HistoryEvent::Revision { revision, events } => self.revision(at, *revision, events),
+            HistoryEvent::Compaction { revision } => {
+                self.told.compactions.insert((*revision, None));
+                self.compacted_certain = self.compacted_certain.max(*revision);
+                Ok(())
+            }
             HistoryEvent::WatchOpen { watcher, request, .. } => {
                 self.watchers.insert(*watcher, Watcher::new(request, at));
                 Ok(())

@@ -192,8 +192,7 @@ impl Watcher {
         if revision == 0 {
             return Err(format!("it was canceled for no reason (\"{}\")", response.cancel_reason));
         }
-        let of = (revision, crate::history::OpId(0));
-        if told.compactions.range(of..).next().is_none_or(|(compacted, _)| *compacted != revision) {
+        if told.compactions.range((revision, None)..).next().is_none_or(|(compacted, _)| *compacted != revision) {
             return Err(format!("it was canceled for a compaction at {revision}, which nobody asked for"));
         }
         if self.next >= revision {
