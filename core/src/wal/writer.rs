@@ -127,7 +127,7 @@ struct Write {
 }
 
 /// The segment that is written.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Current {
     size_bytes: u64,
     offset: u64,
@@ -152,12 +152,12 @@ enum OpKind {
     LogAppend,
     LogSync,
     AllocateNext,
+    /// The next segment's header is written and synced, two operations.
     NextHeader,
-    NextHeaderSync,
     NextRename,
     NextSyncDir,
-    MarkAppend,
-    MarkSync,
+    /// A mark is written and synced, two operations.
+    Mark,
     UnsyncedMark,
     Release,
 }
@@ -422,15 +422,19 @@ impl Writer {
             OpKind::LogSync => self.on_log_sync(op),
             OpKind::LogAppend => self.on_log_sync(self.synced),
             OpKind::AllocateNext => self.next.on_allocated(),
-            OpKind::NextHeaderSync => self.next.on_header_synced(),
             OpKind::NextRename => self.on_next_renamed(disk),
             OpKind::NextSyncDir => self.on_next_durable(),
-            OpKind::MarkSync => self.on_mark_durable(disk),
+            OpKind::Mark => self.on_mark_done(disk),
             OpKind::UnsyncedMark => self.marks.on_unsynced(),
-            // Their syncs count.
+            // The cut goes on when both of them are done.
             OpKind::NextHeader => {}
-            OpKind::MarkAppend | OpKind::Release => self.on_stage_done(disk),
+            OpKind::Release => self.on_stage_done(disk),
         }
+    }
+
+    /// Whether an operation of this kind is not reported yet, so that it may still fail.
+    fn is_under_way(&self, kind: OpKind) -> bool {
+        self.ops.values().any(|op| op.kind == kind)
     }
 
     /// A sync covers every write that was issued before it. An older sync may still complete after it, and so may the

@@ -25,6 +25,7 @@ enum Step {
     PowerLoss(u64),
     Kill(u64),
     FailedSync,
+    FailedWrite(Death),
     Stop,
 }
 
@@ -54,8 +55,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<u64>().prop_map(Step::PowerLoss),
         1 => any::<u64>().prop_map(Step::Kill),
         1 => Just(Step::FailedSync),
+        2 => death().prop_map(Step::FailedWrite),
         1 => Just(Step::Stop),
     ]
+}
+
+fn death() -> impl Strategy<Value = Death> {
+    prop_oneof![any::<u64>().prop_map(Death::PowerLoss), any::<u64>().prop_map(Death::Kill), Just(Death::FailedSync)]
 }
 
 /// A log as a plain list, and its hard state without the commit index.
@@ -149,6 +155,8 @@ struct World {
     released: u64,
     last_boot: u64,
     draws: u64,
+    /// What becomes of the machine when a write fails.
+    death: Death,
 }
 
 impl World {
@@ -167,6 +175,7 @@ impl World {
             released: 0,
             last_boot: 0,
             draws: 0,
+            death: Death::FailedSync,
         }
     }
 
@@ -220,7 +229,7 @@ impl World {
             }
             Step::Flush => self.life.writer.flush(&mut self.life.queue),
             Step::Complete(pick) => self.complete(*pick),
-            Step::Settle => self.life.settle(),
+            Step::Settle => _ = self.settle(),
             Step::Release { back } => self.release(*back),
             Step::Mark => self.life.writer.write_mark(&mut self.life.queue),
             Step::Note => self.life.writer.note_mark(&mut self.life.queue),
@@ -229,11 +238,16 @@ impl World {
             Step::PowerLoss(seed) => self.crash(Death::PowerLoss(*seed)),
             Step::Kill(seed) => self.crash(Death::Kill(*seed)),
             Step::FailedSync => self.crash(Death::FailedSync),
+            Step::FailedWrite(death) => {
+                self.death = *death;
+                self.life.disk.fails_next_write = true;
+            }
             Step::Stop => {
                 self.life.writer.stop(&mut self.life.queue);
-                self.life.settle();
-                assert!(self.life.writer.is_stopped(), "a stop does not end: {:?}", self.life.writer);
-                self.crash(Death::PowerLoss(0));
+                if self.settle() {
+                    assert!(self.life.writer.is_stopped(), "a stop does not end: {:?}", self.life.writer);
+                    self.crash(Death::PowerLoss(0));
+                }
             }
         }
         self.life.issue();
@@ -245,8 +259,23 @@ impl World {
         }
         let before = self.life.writer.durable();
         let at = pick as usize % self.life.outstanding.len();
-        let progress = self.life.complete(at);
-        assert_eq!(progress.durable.unwrap_or(before), self.life.writer.durable());
+        match self.life.try_complete(at) {
+            Ok(progress) => assert_eq!(progress.durable.unwrap_or(before), self.life.writer.durable()),
+            Err(_) => self.crash(self.death),
+        }
+    }
+
+    /// Completes everything, in order; false if something failed, and another life has begun.
+    fn settle(&mut self) -> bool {
+        self.life.writer.flush(&mut self.life.queue);
+        self.life.issue();
+        while !self.life.outstanding.is_empty() {
+            if self.life.try_complete(0).is_err() {
+                self.crash(self.death);
+                return false;
+            }
+        }
+        true
     }
 
     /// Releases behind the newest mark that is durable, as a node does that keeps one checkpoint.
@@ -335,7 +364,9 @@ fn run(config: WalConfig, steps: &[Step]) {
         world.run(step);
     }
     world.crash(Death::PowerLoss(1));
+    while !world.settle() {}
     world.life.disk.is_full = false;
+    world.life.disk.fails_next_write = false;
     world.life.settle();
     world.life.writer.retry_allocate(&mut world.life.queue);
     world.life.settle();

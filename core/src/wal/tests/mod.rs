@@ -97,13 +97,18 @@ impl Life {
 
     /// Completes one of the operations under way.
     fn complete(&mut self, at: usize) -> Progress {
+        self.try_complete(at).expect("the disk works")
+    }
+
+    /// Completes one of the operations under way, which may fail.
+    fn try_complete(&mut self, at: usize) -> Result<Progress, HaltReason> {
         let (order, op, action) = self.outstanding.remove(at);
         let result = self.disk.complete(order, &action);
-        let progress = self.writer.on_disk_done(op, &result, &mut self.queue).expect("the disk works");
+        let progress = self.writer.on_disk_done(op, &result, &mut self.queue)?;
         assert!(progress.ours);
         self.writer.flush(&mut self.queue);
         self.issue();
-        progress
+        Ok(progress)
     }
 
     /// Flushes and completes everything, in order.

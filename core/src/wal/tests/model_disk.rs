@@ -1,6 +1,6 @@
 //! A disk that forgets: what is not synced may be lost, kept or torn at sectors; names are durable by `SyncDir` only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -137,6 +137,10 @@ pub(super) struct ModelDisk {
     order: u64,
     /// Whether `Allocate` finds no room.
     pub(super) is_full: bool,
+    /// Whether the next write that is issued fails, when it completes, and nothing of it happens.
+    pub(super) fails_next_write: bool,
+    /// The writes that fail.
+    failing: BTreeSet<u64>,
 }
 
 impl ModelDisk {
@@ -163,7 +167,11 @@ impl ModelDisk {
                     offset + bytes.len() as u64 <= inode.content().len() as u64,
                     "{file} is written beyond its room"
                 );
-                inode.change(order, Change::Bytes(*offset, bytes.clone()));
+                if std::mem::take(&mut self.fails_next_write) {
+                    self.failing.insert(order);
+                } else {
+                    self.inode(file).change(order, Change::Bytes(*offset, bytes.clone()));
+                }
             }
             DiskAction::Rename { from, to } => {
                 assert!(self.names.contains_key(from), "{from} is renamed and is not there");
@@ -189,9 +197,12 @@ impl ModelDisk {
         self.inodes.get_mut(inode).expect("names lead to inodes")
     }
 
-    /// Completes an action; a sync makes durable what was issued before it.
+    /// Completes an action; a sync makes durable what was issued before it and does not fail.
     pub(super) fn complete(&mut self, order: u64, action: &DiskAction) -> Result<DiskReply, DiskError> {
         match action {
+            DiskAction::Append { .. } if self.failing.remove(&order) => {
+                Err(DiskError::Io("input/output error".to_owned()))
+            }
             DiskAction::Allocate { file, .. } if !self.names.contains_key(file) => Err(DiskError::NoSpace),
             DiskAction::Allocate { file, size_bytes } if (self.inode(file).content().len() as u64) < *size_bytes => {
                 Err(DiskError::NoSpace)

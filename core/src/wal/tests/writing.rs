@@ -439,6 +439,89 @@ fn a_failed_write_or_sync_is_a_reason_to_halt_that_names_file_and_operation() {
     }
 }
 
+/// Where an operation under way stands that this is true of.
+fn under_way(life: &Life, is_it: impl Fn(&DiskAction) -> bool) -> Option<usize> {
+    life.outstanding.iter().position(|(_, _, action)| is_it(action))
+}
+
+/// Completes everything but this write, which fails; and then that, so that the log halts.
+fn settle_and_fail(life: &mut Life, is_it: impl Fn(&DiskAction) -> bool) {
+    let is_write = |action: &DiskAction| matches!(action, DiskAction::Append { .. }) && is_it(action);
+    while let Some(other) = under_way(life, |action| !is_write(action)) {
+        life.complete(other);
+    }
+    let failing = under_way(life, is_write).expect("its write is not reported");
+    life.try_complete(failing).expect_err("its write fails");
+}
+
+#[test]
+fn a_segment_gets_its_name_when_the_write_of_its_header_can_fail_no_more() {
+    let config = small_config();
+    let is_header = |action: &DiskAction| match action {
+        DiskAction::Append { file, .. } | DiskAction::Sync { file } => file.ends_with("1.tmp"),
+        _ => false,
+    };
+    let is_rename = |action: &DiskAction| matches!(action, DiskAction::Rename { .. });
+    for fails in [false, true] {
+        let mut life = Life::fresh(&config);
+        let mut index = 0;
+        while under_way(&life, is_header).is_none() {
+            life.settle();
+            life.disk.fails_next_write = fails && index == 8;
+            index += 1;
+            life.writer.append(&[entry(1, index, &[7; 200])], None, None);
+            life.writer.flush(&mut life.queue);
+            life.issue();
+        }
+        assert_eq!((index, life.outstanding.len()), (9, 2), "a write and a sync, and nothing else");
+        life.complete(1);
+        assert_eq!(under_way(&life, is_rename), None, "the write is not reported");
+        if fails {
+            settle_and_fail(&mut life, is_header);
+            let recovered = recover(&config, &mut life.disk).expect("there is no segment without header");
+            assert_eq!(recovered.last_index(), LogIndex(8));
+        } else {
+            life.complete(0);
+            assert!(under_way(&life, is_rename).is_some());
+            life.settle();
+            assert_eq!(life.segments().len(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_mark_counts_when_its_write_can_fail_no_more() {
+    let config = WalConfig { segment_bytes: 1024, mark_interval_bytes: u64::MAX, ..small_config() };
+    let is_mark = |action: &DiskAction| match action {
+        DiskAction::Append { file, .. } | DiskAction::Sync { file } => file.ends_with("durable.marks"),
+        _ => false,
+    };
+    for fails in [false, true] {
+        let mut life = Life::fresh(&config);
+        for index in 1..20 {
+            life.append(&[entry(1, index, &[index as u8; 150])]);
+        }
+        life.writer.append(&[], None, Some(mark(1, 15)));
+        life.settle();
+        let released = life.segments()[0].clone();
+        life.disk.fails_next_write = fails;
+        life.writer.release_before(LogIndex(16), &mut life.queue);
+        life.issue();
+        assert!(life.outstanding.iter().all(|(_, _, action)| is_mark(action)) && life.outstanding.len() == 2);
+        life.complete(1);
+        assert_eq!(life.outstanding.len(), 1, "what the mark releases stays, and so does the mark before it");
+        if fails {
+            settle_and_fail(&mut life, is_mark);
+            life.disk.forget();
+            let recovered = recover(&config, &mut life.disk).expect("no file is gone that the durable mark counts");
+            assert_eq!(recovered.first_index, LogIndex(1));
+        } else {
+            life.settle();
+            assert!(life.disk.content(&released).is_empty());
+        }
+    }
+}
+
 #[test]
 fn completions_of_others_are_let_pass() {
     let mut life = Life::fresh(&small_config());

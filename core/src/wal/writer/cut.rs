@@ -1,7 +1,8 @@
 //! The next segment: its room is taken ahead of time, and it is begun when the current one is full and durable.
 //!
-//! A segment exists once its header is synced, its file renamed and the directory synced, each after the other and
-//! after everything in the segment before it is durable. So no crash leaves a gap, or a segment without header.
+//! A segment exists once its header is written and synced, its file renamed and the directory synced, each after the
+//! other and after everything in the segment before it is durable. So no crash leaves a gap, or a segment without
+//! header; and no failed write either, as the sync may be reported before a write that then fails.
 
 use bytes::BytesMut;
 
@@ -35,7 +36,7 @@ enum NextState {
     /// Its room is taken.
     Ready,
     /// Its header is being written and synced.
-    Header { name: SegmentName, begun: Current, synced: bool },
+    Header { name: SegmentName, begun: Current },
     /// It is getting its name.
     Renaming { name: SegmentName, begun: Current },
     /// Its name is becoming durable.
@@ -65,11 +66,6 @@ impl NextSegment {
     pub(super) fn on_allocated(&mut self) {
         self.state = NextState::Ready;
         self.lacks_room = false;
-    }
-
-    pub(super) fn on_header_synced(&mut self) {
-        let NextState::Header { synced, .. } = &mut self.state else { unreachable!("a header was written") };
-        *synced = true;
     }
 }
 
@@ -111,16 +107,16 @@ impl Writer {
         let file = temporary_file(name.seq);
         let action = DiskAction::Append { file: file.clone(), offset: 0, bytes: header.freeze() };
         self.issue(OpKind::NextHeader, action, disk);
-        self.issue(OpKind::NextHeaderSync, DiskAction::Sync { file }, disk);
-        self.next.state = NextState::Header { name, begun, synced: false };
+        self.issue(OpKind::NextHeader, DiskAction::Sync { file }, disk);
+        self.next.state = NextState::Header { name, begun };
     }
 
     /// Gives the next segment its name when it and everything before it is durable.
     pub(super) fn advance_cut(&mut self, disk: &mut DiskQueue) {
-        if !self.writes.is_empty() || !matches!(self.next.state, NextState::Header { synced: true, .. }) {
+        let NextState::Header { name, begun } = self.next.state else { return };
+        if !self.writes.is_empty() || self.is_under_way(OpKind::NextHeader) {
             return;
         }
-        let NextState::Header { name, begun, .. } = std::mem::take(&mut self.next.state) else { return };
         let action = DiskAction::Rename { from: temporary_file(name.seq), to: name.file() };
         self.issue(OpKind::NextRename, action, disk);
         self.next.state = NextState::Renaming { name, begun };

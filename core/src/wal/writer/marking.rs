@@ -100,8 +100,8 @@ impl Writer {
 
     /// Issues a mark and its sync.
     pub(super) fn put_mark(&mut self, mark: Mark, disk: &mut DiskQueue) {
-        self.append_mark(OpKind::MarkAppend, mark, disk);
-        self.issue(OpKind::MarkSync, DiskAction::Sync { file: marks_file() }, disk);
+        self.append_mark(OpKind::Mark, mark, disk);
+        self.issue(OpKind::Mark, DiskAction::Sync { file: marks_file() }, disk);
         self.marks.is_due = false;
     }
 
@@ -121,7 +121,12 @@ impl Writer {
         self.marks.writing = Some(mark);
     }
 
-    pub(super) fn on_mark_durable(&mut self, disk: &mut DiskQueue) {
+    /// A mark's write or its sync is done. The mark counts when both are, as the write may still fail after the sync is
+    /// reported: what it releases would be gone, and the slot of the one before it would be given up.
+    pub(super) fn on_mark_done(&mut self, disk: &mut DiskQueue) {
+        if self.is_under_way(OpKind::Mark) {
+            return;
+        }
         self.marks.newest = self.marks.writing.take().expect("a mark was on its way");
         while let Some(segment) = self.marks.released.front()
             && segment.seq < self.marks.newest.first_segment
