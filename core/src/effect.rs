@@ -252,9 +252,9 @@ pub enum Note {
         /// The digest of the state afterwards.
         state: Digest,
     },
-    /// The log is durable up to here, with this term and vote.
+    /// The member's log, as it stands, is durable up to here, with this term and vote.
     Durable {
-        /// The last durable entry.
+        /// The last durable entry. What a write under way overwrites counts no more, though the disk still has it.
         index: LogIndex,
         /// The durable term.
         term: Term,

@@ -202,7 +202,7 @@ impl Consensus {
         self.raw.store().last()
     }
 
-    /// The last durable entry, and the durable term and vote.
+    /// The last entry up to which the log, as it stands, is durable, and the durable term and vote.
     pub(crate) fn durable(&self) -> (LogIndex, Term, NodeId) {
         self.outbox.durable()
     }

@@ -65,9 +65,16 @@ impl Outbox {
         self.in_flight.is_empty()
     }
 
-    /// The last durable entry, term and vote.
+    /// The last entry up to which the log, as it stands, is durable, and the durable term and vote. What the disk holds
+    /// from where a write in flight begins is about to be overwritten, and in the log no longer.
     pub(super) fn durable(&self) -> (LogIndex, Term, NodeId) {
-        (self.durable_last, self.durable_term, self.durable_vote)
+        let kept = self.first_in_flight().map_or(self.durable_last, |first| LogIndex(first.0 - 1));
+        (self.durable_last.min(kept), self.durable_term, self.durable_vote)
+    }
+
+    /// The first index of all that a write in flight brings.
+    fn first_in_flight(&self) -> Option<LogIndex> {
+        self.in_flight.iter().filter_map(|write| write.entries).map(|(first, _)| first).min()
     }
 
     /// Whether a message made under this term and vote may leave at once.
@@ -129,7 +136,7 @@ impl Outbox {
     /// pass through the version in between: so such a completion waits for the writes that overlap it.
     fn tell(&mut self, done_last: Option<LogIndex>) -> Option<u64> {
         let last = done_last.or(self.untold.map(|_| self.durable_last))?;
-        let overlapped = self.in_flight.iter().any(|later| later.entries.is_some_and(|(first, _)| first <= last));
-        if overlapped { None } else { self.untold.take() }
+        let is_overlapped = self.first_in_flight().is_some_and(|first| first <= last);
+        if is_overlapped { None } else { self.untold.take() }
     }
 }

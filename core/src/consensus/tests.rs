@@ -249,6 +249,31 @@ fn an_old_completion_does_not_make_a_rewritten_tail_durable() {
 }
 
 #[test]
+fn what_a_write_in_flight_overwrites_is_not_told_as_durable() {
+    let state = HardState { term: Term(3), vote: NodeId(0), commit: LogIndex(0) };
+    let mut outbox = Outbox::new(state, LogIndex(2));
+    let write = |write, first, last| InFlight {
+        last_term: Some(Term(3)),
+        write: WriteId(write),
+        ready: write,
+        entries: Some((LogIndex(first), LogIndex(last))),
+        hard_state: None,
+        messages: Vec::new(),
+    };
+    outbox.push(write(1, 3, 9));
+    outbox.push(write(2, 10, 10));
+    assert_eq!(outbox.durable().0, LogIndex(2));
+    outbox.push(write(3, 5, 6));
+    outbox.complete(WriteId(2));
+    assert_eq!(outbox.durable().0, LogIndex(4), "the log ends with 6, and from 5 on the disk has what it had before");
+    outbox.push(write(4, 7, 7));
+    outbox.complete(WriteId(3));
+    assert_eq!(outbox.durable().0, LogIndex(6));
+    outbox.complete(WriteId(4));
+    assert_eq!(outbox.durable().0, LogIndex(7));
+}
+
+#[test]
 fn a_leader_that_is_removed_stops_leading_at_once() {
     let mut leader = Bench::new(member(1, &[1, 2, 3], &[]));
     leader.lead(&[2]);

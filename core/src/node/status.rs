@@ -80,7 +80,7 @@ pub struct NodeStatus {
     pub applied: LogIndex,
     /// The last entry in its log.
     pub last: LogIndex,
-    /// The last entry that is durable here.
+    /// The last entry up to which its log, as it stands, is durable.
     pub durable: LogIndex,
     /// The digest of its state.
     pub state: Digest,

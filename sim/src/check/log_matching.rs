@@ -10,6 +10,8 @@
 //!   What some member applied is committed, in a term not newer than that of the newest leader so far. So a leader of a
 //!   newer term has to have it; a stale candidate of an older term that wins late need not, and is legal.
 //! * What a member applies is what stands in its log there.
+//! * What a member says is durable is its log as it stands (figure 2, "log[]"): never more than there is of it. An
+//!   older write that is done later makes nothing durable of what has been overwritten meanwhile.
 //! * After a crash the log may have lost what was not durable, and nothing else (figure 2, "Persistent state"). A
 //!   member whose disk was damaged may have lost more, if it is in repair ([`detcd_core::Phase::Repairing`]). A
 //!   member that is alone leads before its term is durable. If a crash takes that term, nobody has seen it, and it may
@@ -134,8 +136,15 @@ impl LogMatching {
                 self.applied(node, *index, *term)
             }
             Note::Durable { index, term, .. } => {
-                self.logs[node].durable = index.0;
-                self.logs[node].durable_term = *term;
+                let log = &mut self.logs[node];
+                if index.0 > log.last() {
+                    let last = log.last();
+                    return Err(format!(
+                        "node {node} has a log up to {last}, but says that it is durable up to {index}"
+                    ));
+                }
+                log.durable = index.0;
+                log.durable_term = *term;
                 Ok(())
             }
             Note::Role { role: Role::Leader, term, .. } => self.elected(node, *term),
@@ -441,6 +450,23 @@ mod tests {
             run.notes(0, &[]).notes(0, &[appended(2, 2, 22)]);
         });
         assert_eq!(told, Ok(()));
+    }
+
+    #[test]
+    fn an_old_write_that_is_done_late_makes_nothing_durable_of_what_was_overwritten() {
+        let told = |durable_index: u64, last: u64| {
+            judge(|run| {
+                run.notes(0, &[appended(1, 1, 11), appended(2, 1, 12), appended(3, 1, 13)]);
+                run.notes(0, &[appended(2, 2, 22)]).notes(0, &[durable(durable_index)]);
+                run.crash(0).open(0);
+                run.status(0).last = LogIndex(last);
+                run.notes(0, &[]);
+            })
+        };
+        assert!(told(3, 3).expect_err("3 is in its log no longer").detail.contains("says that it is durable"));
+        assert_eq!(told(1, 3), Ok(()));
+        assert_eq!(told(1, 2), Ok(()), "the crash kept what overwrote the rest, though it was not durable");
+        assert!(told(1, 0).expect_err("lost").detail.contains("was durable"));
     }
 
     #[test]
