@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use detcd_tests::launch;
-use detcd_tests::load::bench::{BenchOptions, Comparison, compare};
+use detcd_tests::load::bench::{BenchOptions, compare};
 use detcd_tests::load::{CpuMeter, LoadOptions, run};
-use serde_json::Value;
 
 /// Drives an etcd-compatible cluster in a closed loop and measures throughput, latency and processor time.
 #[derive(Debug, Parser)]
@@ -79,13 +78,10 @@ fn load(options: &LoadOptions, json: bool) -> Result<(), String> {
 }
 
 fn bench(options: &BenchOptions, json: bool) -> Result<(), String> {
-    let comparisons = compare(options, &mut |line| eprintln!("{line}")).map_err(|error| error.to_string())?;
+    let comparison = compare(options, &mut |line| eprintln!("{line}")).map_err(|error| error.to_string())?;
     if json {
-        println!("{}", Value::Array(comparisons.iter().map(Comparison::json).collect()));
-        return Ok(());
-    }
-    println!("{:<28}{:>10}{:>10}{:>8}", "medians", "detcd", "etcd", "ratio");
-    for comparison in &comparisons {
+        println!("{}", comparison.json());
+    } else {
         print!("{comparison}");
     }
     Ok(())

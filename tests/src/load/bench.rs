@@ -1,18 +1,26 @@
-//! Two servers side by side: three members of each on this machine, loaded in turn.
+//! Two servers side by side: some members of each on this machine, loaded in turn.
 //!
-//! Both clusters stand all the time and the load goes to one after the other (A B A B …), so that whatever else the
-//! machine does falls on both. Medians over the rounds are compared.
+//! Both clusters stand all the time and the load goes to one after the other (A B B A A B …), so that whatever else
+//! the machine does falls on both, and neither is always the first. Medians over the rounds are compared.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use detcd_core::proto::etcdserverpb as pb;
 
+use super::comparison::{Comparison, MemberSize, OperationComparison, Pair, Series, SizeComparison};
 use super::cpu::CpuMeter;
+use super::memory::Memory;
 use super::operation::Operation;
-use super::report::Report;
-use super::run::{LoadError, LoadOptions, positive_seconds, run};
+use super::report::{Preloaded, Report};
+use super::run::{LoadError, LoadOptions, connect, on_threads, positive_seconds, preload, run, value_bytes};
 use crate::cluster::{Cluster, ClusterError, ClusterOptions};
+use crate::rpc::maintenance_client::MaintenanceClient;
+
+/// Keys are drawn from this many if nothing is said and fewer are preloaded.
+const KEY_SPACE: u64 = 10_000;
+
+/// How long both are loaded before a round counts.
+const WARM_UP_SECONDS: f64 = 1.0;
 
 /// What to compare.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,12 +46,28 @@ pub struct BenchOptions {
     /// Clients; each has one operation open at a time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub clients: u32,
-    /// Keys are drawn from this many.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub key_space: u64,
+    /// Keys are drawn from this many; without it from those that are preloaded, or from 10,000.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub key_space: Option<u64>,
     /// Length of the values that are written.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Keys to write into both before anything is measured.
+    #[arg(long, default_value_t = 0)]
+    pub preload: u64,
+    /// Keys that one transaction writes before anything is measured.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=128))]
+    pub preload_batch: u64,
+    /// Keys that a range reads.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub limit: u64,
+    /// Watchers that are told of each write, comma separated: `watch` is compared with each number. Without it each
+    /// client has one that is told of its own.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub watchers: Vec<u32>,
+    /// Streams over which `--watchers` are spread.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub watch_streams: u32,
     /// Members of each cluster.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..10))]
     pub members: u32,
@@ -52,12 +76,20 @@ pub struct BenchOptions {
 /// Why there is no comparison.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
+    /// Options that do not fit together.
+    #[error("--watchers: no operation has watchers, add watch to --op")]
+    NothingWatched,
     /// A cluster does not come up.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// A run could not begin.
-    #[error(transparent)]
-    Load(#[from] LoadError),
+    #[error("{server}: {source}")]
+    Load {
+        /// Where.
+        server: &'static str,
+        /// Why.
+        source: LoadError,
+    },
     /// The figures would lie.
     #[error("{failed} of {operations} operations failed on {server}, first: {first}")]
     Failures {
@@ -72,155 +104,241 @@ pub enum BenchError {
     },
 }
 
-/// The rounds of one operation on one server.
-#[derive(Debug)]
-pub struct Series {
-    server: &'static str,
-    reports: Vec<Report>,
-}
-
-impl Series {
-    fn median(&self, figure: impl Fn(&Report) -> f64) -> f64 {
-        median(self.reports.iter().map(figure).collect())
-    }
-
-    fn server_cpu_us(&self) -> f64 {
-        self.median(|report| report.server_cpu_us().unwrap_or(f64::NAN))
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "server": self.server,
-            "median_server_cpu_us_per_op": self.server_cpu_us(),
-            "median_ops_per_second": self.median(Report::throughput),
-            "median_p50_us": self.median(|report| report.latency.p50_us as f64),
-            "median_p99_us": self.median(|report| report.latency.p99_us as f64),
-            "rounds": self.reports.iter().map(Report::json).collect::<Vec<Value>>(),
-        })
-    }
-}
-
-/// One operation on both servers.
-#[derive(Debug)]
-pub struct Comparison {
-    operation: Operation,
-    detcd: Series,
-    etcd: Series,
-}
-
-impl Comparison {
-    /// Processor time of `detcd` for one operation, divided by that of etcd.
-    pub fn cpu_ratio(&self) -> f64 {
-        self.detcd.server_cpu_us() / self.etcd.server_cpu_us()
-    }
-
-    /// One object with the medians and all rounds.
-    pub fn json(&self) -> Value {
-        json!({
-            "op": self.operation.name(),
-            "cpu_ratio": self.cpu_ratio(),
-            "servers": [self.detcd.json(), self.etcd.json()],
-        })
-    }
-}
-
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.operation.name();
-        let mut line = |figure: &str, of: &dyn Fn(&Series) -> f64| {
-            let (ours, theirs) = (of(&self.detcd), of(&self.etcd));
-            writeln!(f, "{name:<6}{figure:<22}{ours:>10.1}{theirs:>10.1}{:>8.2}", ours / theirs)
-        };
-        line("server CPU us per op", &Series::server_cpu_us)?;
-        line("operations a second", &|series| series.median(Report::throughput))?;
-        line("p50 us", &|series| series.median(|report| report.latency.p50_us as f64))?;
-        line("p99 us", &|series| series.median(|report| report.latency.p99_us as f64))
-    }
-}
-
 /// Runs the comparison; `progress` is told what is going on.
 ///
 /// # Errors
 /// A cluster or a run that does not begin, or one in which more than one of 1,000 operations fails.
-pub fn compare(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result<Vec<Comparison>, BenchError> {
+pub fn compare(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result<Comparison, BenchError> {
+    if !options.watchers.is_empty() && !options.op.contains(&Operation::Watch) {
+        return Err(BenchError::NothingWatched);
+    }
     if !CpuMeter::AVAILABLE {
-        progress("processor time of servers is measured on Linux only; the other figures follow");
+        progress("processor time and memory of servers are measured on Linux only; the other figures follow");
     }
-    let members = usize::try_from(options.members).expect("u32 fits");
-    let cluster =
-        |program: &PathBuf| Cluster::start(&ClusterOptions { program: program.clone(), members, flags: Vec::new() });
     progress("starting both clusters");
-    let (detcd, etcd) = (cluster(&options.detcd)?, cluster(&options.etcd)?);
-    let mut comparisons = Vec::new();
-    for operation in &options.op {
-        let mut ours = Series { server: "detcd", reports: Vec::new() };
-        let mut theirs = Series { server: "etcd", reports: Vec::new() };
-        for (series, cluster) in [(&ours, &detcd), (&theirs, &etcd)] {
-            turn(options, *operation, cluster, series.server, 0, 1.0)?;
-        }
-        for round in 1..=options.rounds {
-            for (series, cluster) in [(&mut ours, &detcd), (&mut theirs, &etcd)] {
-                let report = turn(options, *operation, cluster, series.server, round, options.seconds)?;
-                progress(&line(*operation, series.server, round, &report));
-                series.reports.push(report);
-            }
-        }
-        comparisons.push(Comparison { operation: *operation, detcd: ours, etcd: theirs });
+    let servers = Pair {
+        detcd: Server::start("detcd", &options.detcd, options.members)?,
+        etcd: Server::start("etcd", &options.etcd, options.members)?,
+    };
+    let preloaded = preload_both(options, &servers, progress)?;
+    let mut sizes = Vec::new();
+    if preloaded.is_some() {
+        sizes.push(sizes_now("preloaded", &servers)?);
+        progress(sizes[0].to_string().trim_end());
     }
-    Ok(comparisons)
+    let mut operations = Vec::new();
+    for turn in turns(options) {
+        operations.push(compare_operation(options, &turn, &servers, progress)?);
+    }
+    sizes.push(sizes_now("at the end", &servers)?);
+    Ok(Comparison { preloaded, sizes, operations })
 }
 
-fn turn(
-    options: &BenchOptions,
-    op: Operation,
-    cluster: &Cluster,
-    server: &'static str,
-    round: u32,
+/// One of the two, as it stands.
+struct Server {
+    name: &'static str,
+    cluster: Cluster,
+}
+
+impl Server {
+    fn start(name: &'static str, program: &Path, members: u32) -> Result<Server, BenchError> {
+        let members = usize::try_from(members).expect("u32 fits");
+        let options = ClusterOptions { program: program.to_owned(), members, flags: Vec::new() };
+        Ok(Server { name, cluster: Cluster::start(&options)? })
+    }
+
+    fn failed(&self, source: LoadError) -> BenchError {
+        BenchError::Load { server: self.name, source }
+    }
+}
+
+/// What the clients do for some rounds.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    operation: Operation,
+    watchers: Option<u32>,
     seconds: f64,
-) -> Result<Report, BenchError> {
-    let load = LoadOptions {
-        endpoints: cluster.endpoints(),
-        connections: options.connections,
-        clients: options.clients,
-        op,
-        key_space: options.key_space,
-        value_bytes: options.value_bytes,
-        seconds,
-        ops: None,
-        seed: u64::from(round),
-        server_pids: cluster.pids(),
-        threads: 2,
+}
+
+impl Turn {
+    fn name(&self, options: &BenchOptions) -> String {
+        match (self.operation, self.watchers) {
+            (Operation::Range, _) => format!("range {}", options.limit),
+            (operation, Some(watchers)) => format!("{} {watchers}", operation.name()),
+            (operation, None) => operation.name().to_owned(),
+        }
+    }
+}
+
+/// Everything that is compared, in order: watches once for each number of watchers.
+fn turns(options: &BenchOptions) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    for operation in options.op.iter().copied() {
+        let turn = Turn { operation, watchers: None, seconds: options.seconds };
+        if operation == Operation::Watch && !options.watchers.is_empty() {
+            turns.extend(options.watchers.iter().map(|watchers| Turn { watchers: Some(*watchers), ..turn }));
+        } else {
+            turns.push(turn);
+        }
+    }
+    turns
+}
+
+fn key_space(options: &BenchOptions) -> u64 {
+    let preloaded = if options.preload == 0 { KEY_SPACE } else { options.preload };
+    options.key_space.unwrap_or(preloaded)
+}
+
+/// Writes the keys that were asked for, or those that will be read.
+fn preload_both(
+    options: &BenchOptions,
+    servers: &Pair<Server>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Option<Pair<Preloaded>>, BenchError> {
+    let read = if options.op.iter().any(|operation| operation.reads()) { key_space(options) } else { 0 };
+    let keys = options.preload.max(read);
+    if keys == 0 {
+        return Ok(None);
+    }
+    let mut write = |server: &Server| -> Result<Preloaded, BenchError> {
+        let turn = Turn { operation: Operation::Put, watchers: None, seconds: options.seconds };
+        let load = LoadOptions { preload: Some(keys), ..load_options(options, &turn, server, 0) };
+        let preloaded = preload(&load).map_err(|error| server.failed(error))?;
+        let (seconds, rate) = (preloaded.elapsed.as_secs_f64(), preloaded.throughput());
+        progress(&format!("preload {:<6}{keys} keys in {seconds:.1} s, {rate:.0} a second", server.name));
+        Ok(preloaded)
     };
-    let report = run(&load)?;
+    Ok(Some(Pair { detcd: write(&servers.detcd)?, etcd: write(&servers.etcd)? }))
+}
+
+fn sizes_now(when: &'static str, servers: &Pair<Server>) -> Result<SizeComparison, BenchError> {
+    let members = Pair { detcd: member_sizes(&servers.detcd)?, etcd: member_sizes(&servers.etcd)? };
+    Ok(SizeComparison { when, members })
+}
+
+fn member_sizes(server: &Server) -> Result<Vec<MemberSize>, BenchError> {
+    let (endpoints, pids) = (server.cluster.endpoints(), server.cluster.pids());
+    let statuses = on_threads(1, async {
+        let mut statuses = Vec::new();
+        for channel in connect(&endpoints, endpoints.len()).await? {
+            let answer = MaintenanceClient::new(channel).status(pb::StatusRequest {}).await;
+            let refused = |status: tonic::Status| LoadError::Prepare(status.message().to_owned());
+            statuses.push(answer.map_err(refused)?.into_inner());
+        }
+        Ok(statuses)
+    });
+    let size = |(status, pid): (pb::StatusResponse, u32)| MemberSize {
+        memory: Memory::of(pid),
+        db_bytes: status.db_size,
+        db_in_use_bytes: status.db_size_in_use,
+    };
+    Ok(statuses.map_err(|error| server.failed(error))?.into_iter().zip(pids).map(size).collect())
+}
+
+fn compare_operation(
+    options: &BenchOptions,
+    turn: &Turn,
+    servers: &Pair<Server>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<OperationComparison, BenchError> {
+    let name = turn.name(options);
+    let mut series = Pair { detcd: Series::default(), etcd: Series::default() };
+    for server in [&servers.detcd, &servers.etcd] {
+        take(options, &Turn { seconds: WARM_UP_SECONDS, ..*turn }, server, 0)?;
+    }
+    for round in 1..=options.rounds {
+        let mut both = [(&mut series.detcd, &servers.detcd), (&mut series.etcd, &servers.etcd)];
+        if round % 2 == 0 {
+            both.reverse();
+        }
+        for (series, server) in both {
+            let report = take(options, turn, server, round)?;
+            progress(&line(&name, server.name, round, &report));
+            series.rounds.push(report);
+        }
+    }
+    Ok(OperationComparison { name, series })
+}
+
+/// Loads one server once.
+fn take(options: &BenchOptions, turn: &Turn, server: &Server, round: u32) -> Result<Report, BenchError> {
+    let report = run(&load_options(options, turn, server, round)).map_err(|error| server.failed(error))?;
     if report.operations == 0 || report.errors * 1000 > report.operations {
         let first = report.first_error.unwrap_or_else(|| "nothing was answered".to_owned());
-        return Err(BenchError::Failures { server, operations: report.operations, failed: report.errors, first });
+        let (operations, failed) = (report.operations, report.errors);
+        return Err(BenchError::Failures { server: server.name, operations, failed, first });
     }
     Ok(report)
 }
 
-fn line(operation: Operation, server: &str, round: u32, report: &Report) -> String {
-    let cpu = report.server_cpu_us().map_or_else(String::new, |cpu| format!("{cpu:.1} us of CPU per op, "));
-    let (rate, p99) = (report.throughput(), report.latency.p99_us);
-    format!("round {round} {:<6}{server:<6} {cpu}{rate:.0} op/s, p99 {p99} us", operation.name())
+fn load_options(options: &BenchOptions, turn: &Turn, server: &Server, round: u32) -> LoadOptions {
+    LoadOptions {
+        endpoints: server.cluster.endpoints(),
+        connections: options.connections,
+        clients: options.clients,
+        op: turn.operation,
+        key_space: key_space(options),
+        value_bytes: options.value_bytes,
+        // They are there already.
+        preload: Some(0),
+        preload_batch: options.preload_batch,
+        limit: options.limit,
+        watchers: turn.watchers,
+        watch_streams: options.watch_streams,
+        seconds: turn.seconds,
+        ops: None,
+        seed: u64::from(round),
+        server_pids: server.cluster.pids(),
+        threads: 2,
+    }
 }
 
-/// The middle of the values, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    assert!(!values.is_empty(), "there is at least one round");
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+fn line(name: &str, server: &str, round: u32, report: &Report) -> String {
+    let cpu = report.server_cpu_us().map_or_else(String::new, |cpu| format!("{cpu:.1} us of CPU per op, "));
+    let event = match report.watchers {
+        Some(_) => report.server_cpu_us_per_event().map_or_else(String::new, |cpu| format!("{cpu:.2} per event, ")),
+        None => String::new(),
+    };
+    let (rate, p99) = (report.throughput(), report.latency.p99_us);
+    format!("round {round} {name:<16}{server:<6} {cpu}{event}{rate:.0} op/s, p99 {p99} us")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: BenchOptions,
+    }
+
+    fn parse(words: &str) -> BenchOptions {
+        let words = ["bench", "--detcd", "a", "--etcd", "b"].into_iter().chain(words.split_ascii_whitespace());
+        Command::try_parse_from(words).expect("these are good").options
+    }
 
     #[test]
-    fn the_median_is_the_middle_or_the_mean_of_the_middle_two() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(median(vec![7.0]), 7.0);
+    fn watches_are_compared_with_each_number_of_watchers() {
+        let options = parse("--op range,watch,lease-grant --watchers 100,10000 --limit 1000");
+        let names: Vec<String> = turns(&options).iter().map(|turn| turn.name(&options)).collect();
+        assert_eq!(names, ["range 1000", "watch 100", "watch 10000", "lease-grant"]);
+        let options = parse("--op watch");
+        assert_eq!(turns(&options).len(), 1, "with a watcher for each client");
+    }
+
+    #[test]
+    fn keys_are_drawn_from_what_is_preloaded_unless_something_else_is_said() {
+        assert_eq!(key_space(&parse("")), 10_000);
+        assert_eq!(key_space(&parse("--preload 500")), 500);
+        assert_eq!(key_space(&parse("--preload 500 --key-space 40")), 40);
+    }
+
+    #[test]
+    fn watchers_without_a_watch_are_refused_before_anything_starts() {
+        let refusal = compare(&parse("--op put --watchers 3"), &mut |_| ()).expect_err("nothing watches");
+        assert_eq!(refusal.to_string(), "--watchers: no operation has watchers, add watch to --op");
     }
 }

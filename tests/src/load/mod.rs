@@ -5,12 +5,19 @@
 //! of a run are the same every time.
 
 pub mod bench;
+mod client;
+pub mod comparison;
 mod cpu;
+mod fan_out;
+mod lease;
+pub mod memory;
 mod operation;
+mod preload;
 mod report;
 mod run;
+mod watcher;
 
 pub use cpu::CpuMeter;
 pub use operation::Operation;
-pub use report::{Latency, Report};
-pub use run::{LoadError, LoadOptions, run};
+pub use report::{Latency, Preloaded, Report};
+pub use run::{LoadError, LoadOptions, preload, run};

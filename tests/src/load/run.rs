@@ -1,29 +1,30 @@
-//! One run: connect, fill, drive, measure.
+//! One run: connect, preload, drive, measure.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::seed::draw_below;
 use hdrhistogram::Histogram;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::client::{Client, Task};
 use super::cpu::CpuMeter;
-use super::operation::{Client, Operation, key, put};
-use super::report::{Latency, Report};
-use crate::rpc::kv_client::KvClient;
+use super::fan_out::FanOut;
+use super::operation::Operation;
+use super::preload::Preload;
+use super::report::{Latency, Preloaded, Report};
 
 /// The longest latency that is told from longer ones.
 const MAX_LATENCY_US: u64 = 60_000_000;
 
 /// How long an operation may take before it counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How many keys one transaction writes when the key space is filled.
-const FILL_BATCH: u64 = 100;
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,8 +45,23 @@ pub struct LoadOptions {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub key_space: u64,
     /// Length of the values that are written.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Keys to write first; without it those that are drawn from, if the operation reads, else none.
+    #[arg(long)]
+    pub preload: Option<u64>,
+    /// Keys that one transaction writes first.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=128))]
+    pub preload_batch: u64,
+    /// Keys that a range reads.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub limit: u64,
+    /// Watchers that are told of each write (with `--op watch`); without it each client has one, told of its own.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub watchers: Option<u32>,
+    /// Streams over which `--watchers` are spread.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub watch_streams: u32,
     /// Stop after this many seconds.
     #[arg(long, default_value_t = 10.0, value_parser = positive_seconds)]
     pub seconds: f64,
@@ -71,21 +87,39 @@ pub(super) fn positive_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads the length of a value, which has to fit in a request with its key.
+pub(super) fn value_bytes(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(bytes) if bytes <= 1_500_000 => Ok(bytes),
+        _ => Err("a value has 0 to 1500000 bytes, since a request may have 1.5 MiB".to_owned()),
+    }
+}
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// Options that do not fit together.
+    #[error("--watchers: only --op watch has watchers, not --op {0}")]
+    NothingWatched(&'static str),
     /// An endpoint is no URL.
     #[error("--endpoints: {0:?} is no URL of a server")]
     Endpoint(String),
     /// An endpoint cannot be reached.
     #[error("cannot connect to {0}: {1}")]
     Connect(String, String),
-    /// The keys to read could not be written, or a watcher not created.
+    /// The keys could not be written, or a watcher or a lease not created.
     #[error("cannot prepare the run: {0}")]
     Prepare(String),
     /// The machine refuses threads.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
+    /// SIGINT or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn cannot_prepare(status: Status) -> LoadError {
+    LoadError::Prepare(status.message().to_owned())
 }
 
 /// Runs the load on threads of its own and gives what it measured.
@@ -93,28 +127,86 @@ pub enum LoadError {
 /// # Errors
 /// The run could not begin. Operations that fail during the run are counted, not errors.
 pub fn run(options: &LoadOptions) -> Result<Report, LoadError> {
-    let threads = usize::try_from(options.threads).expect("u32 fits");
+    if let (Some(_), true) = (options.watchers, options.op != Operation::Watch) {
+        return Err(LoadError::NothingWatched(options.op.name()));
+    }
+    on_threads(options.threads, drive(options))
+}
+
+/// Writes the keys that come first, and says what that took. As many transactions are on their way as there are
+/// clients.
+///
+/// # Errors
+/// The servers cannot be reached, or refuse a transaction.
+pub fn preload(options: &LoadOptions) -> Result<Preloaded, LoadError> {
+    on_threads(options.threads, async {
+        let channels = connect(&options.endpoints, connections(options)).await?;
+        let meter = Meters::start(options);
+        let keys = preload_over(options, &channels).await?;
+        let (elapsed, server_cpu, _) = meter.stop();
+        Ok(Preloaded { keys, elapsed, server_cpu })
+    })
+}
+
+/// Does something on threads of its own, until it is over or a signal asks to end: then what was started is taken
+/// back by whoever holds it, as after any other error.
+pub(super) fn on_threads<T>(threads: u32, work: impl Future<Output = Result<T, LoadError>>) -> Result<T, LoadError> {
+    let threads = usize::try_from(threads).expect("u32 fits");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    runtime.block_on(drive(options))
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            outcome = work => outcome,
+            _ = interrupt.recv() => Err(LoadError::Interrupted),
+            _ = terminate.recv() => Err(LoadError::Interrupted),
+        }
+    })
 }
 
 async fn drive(options: &LoadOptions) -> Result<Report, LoadError> {
-    let channels = connect(options).await?;
-    if options.op.reads() {
-        fill(options, &channels[0]).await?;
-    }
+    let channels = connect(&options.endpoints, connections(options)).await?;
+    preload_over(options, &channels).await?;
+    let fan_out = match options.watchers {
+        Some(watchers) => Some(FanOut::open(&channels, watchers, options.watch_streams).await.map_err(cannot_prepare)?),
+        None => None,
+    };
+    let task = Task {
+        operation: options.op,
+        value: value(options),
+        limit: options.limit,
+        key_space: options.key_space,
+        fan_out: fan_out.clone(),
+    };
     let mut clients = Vec::new();
     for (number, channel) in (0..options.clients).zip(channels.iter().cycle()) {
-        let value = Bytes::from(vec![b'v'; options.value_bytes]);
-        let client = Client::open(options.op, channel.clone(), value, u64::from(number)).await;
-        clients.push(client.map_err(|status| LoadError::Prepare(status.message().to_owned()))?);
+        let client = Client::open(task.clone(), channel.clone(), u64::from(number)).await;
+        clients.push(client.map_err(cannot_prepare)?);
     }
-    let servers = (!options.server_pids.is_empty()).then(|| CpuMeter::new(options.server_pids.clone()));
-    let own = CpuMeter::new(vec![std::process::id()]);
-    let (servers_before, own_before) = (servers.as_ref().and_then(CpuMeter::read), own.read());
-    let begin = Instant::now();
+    let meters = Meters::start(options);
+    let total = repeat_all(options, clients).await;
+    let (elapsed, server_cpu, own_cpu) = meters.stop();
+    let operations = total.latencies_us.len();
+    let events = fan_out.map(|fan_out| fan_out.delivered());
+    Ok(Report {
+        operation: options.op,
+        watchers: options.watchers,
+        connections: channels.len(),
+        clients: usize::try_from(options.clients).expect("u32 fits"),
+        elapsed,
+        operations,
+        events: events.or_else(|| (options.op == Operation::Watch).then_some(operations)),
+        errors: total.errors,
+        first_error: total.first_error,
+        latency: Latency::of(&total.latencies_us),
+        server_cpu,
+        own_cpu,
+    })
+}
+
+/// Lets all clients repeat their operation until time or budget are used up.
+async fn repeat_all(options: &LoadOptions, clients: Vec<Client>) -> Tally {
     let budget = Arc::new(AtomicU64::new(options.ops.unwrap_or(u64::MAX)));
-    let until = begin + Duration::from_secs_f64(options.seconds);
+    let until = Instant::now() + Duration::from_secs_f64(options.seconds);
     let mut running = JoinSet::new();
     for (number, client) in (0..).zip(clients) {
         let draws = Draws { seed: options.seed, client: number, key_space: options.key_space };
@@ -124,25 +216,61 @@ async fn drive(options: &LoadOptions) -> Result<Report, LoadError> {
     for tally in running.join_all().await {
         total.add(&tally);
     }
-    let elapsed = begin.elapsed();
-    let servers_after = servers.as_ref().and_then(CpuMeter::read);
-    Ok(Report {
-        operation: options.op,
-        connections: channels.len(),
-        clients: usize::try_from(options.clients).expect("u32 fits"),
-        elapsed,
-        operations: total.latencies_us.len(),
-        errors: total.errors,
-        first_error: total.first_error,
-        latency: Latency::of(&total.latencies_us),
-        server_cpu: servers_after.zip(servers_before).map(|(after, before)| after.saturating_sub(before)),
-        own_cpu: own.read().zip(own_before).map(|(after, before)| after.saturating_sub(before)),
-    })
+    total
 }
 
-async fn connect(options: &LoadOptions) -> Result<Vec<Channel>, LoadError> {
+/// What was used when something began.
+struct Meters {
+    begin: Instant,
+    servers: Option<(CpuMeter, Option<Duration>)>,
+    own: (CpuMeter, Option<Duration>),
+}
+
+impl Meters {
+    fn start(options: &LoadOptions) -> Meters {
+        let begin_with = |pids| {
+            let meter = CpuMeter::new(pids);
+            let before = meter.read();
+            (meter, before)
+        };
+        Meters {
+            servers: (!options.server_pids.is_empty()).then(|| begin_with(options.server_pids.clone())),
+            own: begin_with(vec![std::process::id()]),
+            begin: Instant::now(),
+        }
+    }
+
+    /// What passed since: time, processor time of the servers and of this process.
+    fn stop(self) -> (Duration, Option<Duration>, Option<Duration>) {
+        let elapsed = self.begin.elapsed();
+        let used = |(meter, before): (CpuMeter, Option<Duration>)| {
+            meter.read().zip(before).map(|(after, before)| after.saturating_sub(before))
+        };
+        (elapsed, self.servers.and_then(used), used(self.own))
+    }
+}
+
+fn connections(options: &LoadOptions) -> usize {
+    usize::try_from(options.connections).expect("u32 fits")
+}
+
+fn value(options: &LoadOptions) -> Bytes {
+    Bytes::from(vec![b'v'; options.value_bytes])
+}
+
+/// Writes the keys that have to be there first; gives how many.
+async fn preload_over(options: &LoadOptions, channels: &[Channel]) -> Result<u64, LoadError> {
+    let keys = options.preload.unwrap_or(if options.op.reads() { options.key_space } else { 0 });
+    let (batch, in_flight) = (options.preload_batch, options.clients);
+    let preload = Preload { keys, value: value(options), batch, in_flight };
+    preload.write(channels).await.map_err(cannot_prepare)?;
+    Ok(keys)
+}
+
+/// Opens `count` connections that go round the endpoints.
+pub(super) async fn connect(endpoints: &[String], count: usize) -> Result<Vec<Channel>, LoadError> {
     let mut channels = Vec::new();
-    for (_, endpoint) in (0..options.connections).zip(options.endpoints.iter().cycle()) {
+    for endpoint in endpoints.iter().cycle().take(count) {
         let url = if endpoint.contains("://") { endpoint.clone() } else { format!("http://{endpoint}") };
         let channel = Endpoint::from_shared(url)
             .map_err(|_| LoadError::Endpoint(endpoint.clone()))?
@@ -163,22 +291,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = next;
     }
     cause.to_string()
-}
-
-/// Writes every key once.
-async fn fill(options: &LoadOptions, channel: &Channel) -> Result<(), LoadError> {
-    let value = Bytes::from(vec![b'v'; options.value_bytes]);
-    let mut kv = KvClient::new(channel.clone());
-    let mut first = 0;
-    while first < options.key_space {
-        let end = (first + FILL_BATCH).min(options.key_space);
-        let write = |number| pb::request_op::Request::RequestPut(put(key(number), value.clone()));
-        let success = (first..end).map(|number| pb::RequestOp { request: Some(write(number)) }).collect();
-        let request = pb::TxnRequest { success, ..Default::default() };
-        kv.txn(request).await.map_err(|status| LoadError::Prepare(status.message().to_owned()))?;
-        first = end;
-    }
-    Ok(())
 }
 
 /// Which key comes next: a function of the seed, the client and the number of the operation.
@@ -237,5 +349,65 @@ impl Tally {
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        load: LoadOptions,
+    }
+
+    fn parse(words: &str) -> Result<LoadOptions, String> {
+        let words = std::iter::once("load").chain(words.split_ascii_whitespace());
+        match Command::try_parse_from(words) {
+            Ok(command) => Ok(command.load),
+            Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
+        }
+    }
+
+    #[test]
+    fn every_operation_has_the_name_by_which_it_is_asked_for() {
+        for operation in <Operation as clap::ValueEnum>::value_variants() {
+            let options = parse(&format!("--op {}", operation.name())).expect("it is one");
+            assert_eq!(options.op, *operation);
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_told_in_one_line_with_what_would_be_right() {
+        for (words, expected) in [
+            ("--limit 0", "error: invalid value '0' for '--limit <LIMIT>': 0 is not in 1..=1000000"),
+            ("--preload many", "error: invalid value 'many' for '--preload <PRELOAD>': invalid digit found in string"),
+            (
+                "--preload-batch 129",
+                "error: invalid value '129' for '--preload-batch <PRELOAD_BATCH>': 129 is not in 1..=128",
+            ),
+            (
+                "--value-bytes 2000000",
+                "error: invalid value '2000000' for '--value-bytes <VALUE_BYTES>': a value has 0 to 1500000 bytes, \
+                 since a request may have 1.5 MiB",
+            ),
+            ("--watchers 0", "error: invalid value '0' for '--watchers <WATCHERS>': 0 is not in 1..=1000000"),
+            (
+                "--watch-streams 0",
+                "error: invalid value '0' for '--watch-streams <WATCH_STREAMS>': 0 is not in 1..=10000",
+            ),
+        ] {
+            assert_eq!(parse(words).expect_err("it is refused"), expected);
+        }
+    }
+
+    #[test]
+    fn watchers_of_an_operation_without_any_are_refused() {
+        let options = parse("--op put --watchers 3").expect("each is right by itself");
+        let refusal = run(&options).expect_err("together they are not").to_string();
+        assert_eq!(refusal, "--watchers: only --op watch has watchers, not --op put");
     }
 }
