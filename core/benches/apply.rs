@@ -1,5 +1,6 @@
 //! What applying and reading cost, on a store of 10,000 keys with 256-byte values.
 
+mod measured;
 mod requests;
 
 use std::hint::black_box;
@@ -11,11 +12,12 @@ use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::state_machine::Command;
 use prost::Message;
 
+use measured::{CpuTime, by_cpu_time};
 use requests::{Numbers, apply, execute, guarded_update, key, loaded, put, row};
 
 const KEYS: u64 = 10_000;
 
-fn writes(criterion: &mut Criterion) {
+fn writes(criterion: &mut Criterion<CpuTime>) {
     let mut numbers = Numbers::below(KEYS);
 
     // As a step of a node does it: decode, apply, take the digest, publish the view.
@@ -68,7 +70,7 @@ fn writes(criterion: &mut Criterion) {
     });
 }
 
-fn reads(criterion: &mut Criterion) {
+fn reads(criterion: &mut Criterion<CpuTime>) {
     let mut numbers = Numbers::below(KEYS);
     let mut machine = loaded(KEYS);
     let first = machine.view().revision();
@@ -94,5 +96,5 @@ fn reads(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, writes, reads);
+criterion_group!(name = benches; config = by_cpu_time(); targets = writes, reads);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! What leases cost a member: one that is alone, with 100,000 of them.
 
+mod measured;
 mod member;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use detcd_core::api::{Request, Response};
 use detcd_core::proto::etcdserverpb as pb;
 
+use measured::{CpuTime, by_cpu_time};
 use member::Single;
 
 const LEASES: i64 = 100_000;
@@ -19,7 +21,7 @@ fn grant(single: &mut Single, id: i64) {
     single.ask(Request::LeaseGrant(pb::LeaseGrantRequest { ttl: TTL_S, id }));
 }
 
-fn leases(criterion: &mut Criterion) {
+fn leases(criterion: &mut Criterion<CpuTime>) {
     let mut single = Single::leading();
     (1..=LEASES).for_each(|id| grant(&mut single, id));
     let mut group = criterion.benchmark_group("100,000 leases");
@@ -45,5 +47,5 @@ fn leases(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, leases);
+criterion_group!(name = benches; config = by_cpu_time(); targets = leases);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! What a large store costs: one million keys with 256-byte values, loaded once for all.
 
+mod measured;
 mod requests;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 
+use measured::{CpuTime, by_cpu_time};
 use requests::{Numbers, apply, execute, guarded_update, key, loaded, put, row};
 
 const KEYS: u64 = 1_000_000;
@@ -18,7 +20,7 @@ const ROW: u64 = 1_000;
 /// How long a lease lives, in seconds; nothing ends one here.
 const TTL_S: i64 = 60;
 
-fn store(criterion: &mut Criterion) {
+fn store(criterion: &mut Criterion<CpuTime>) {
     let mut machine = loaded(KEYS);
     let mut numbers = Numbers::below(KEYS);
     let mut starts = Numbers::below(KEYS - ROW);
@@ -76,5 +78,5 @@ fn store(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, store);
+criterion_group!(name = benches; config = by_cpu_time(); targets = store);
 criterion_main!(benches);

@@ -2,6 +2,7 @@
 //!
 //! Throughput is in events that are delivered: one write counts once for each watcher.
 
+mod measured;
 mod requests;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use detcd_core::types::{Revision, StreamId};
 use detcd_core::watch::WatchHub;
 use detcd_core::{Instant, Outputs, StoreView};
 
+use measured::{CpuTime, by_cpu_time};
 use requests::{Numbers, apply, key, loaded, put};
 
 const KEYS: u64 = 1_000_000;
@@ -86,7 +88,7 @@ fn write(machine: &mut StateMachine, numbers: &mut Numbers) {
     apply(machine, put(numbers.draw()));
 }
 
-fn watch(criterion: &mut Criterion) {
+fn watch(criterion: &mut Criterion<CpuTime>) {
     let mut machine = loaded(KEYS);
     let mut numbers = Numbers::below(KEYS);
     let mut group = criterion.benchmark_group("watch");
@@ -129,5 +131,5 @@ fn watch(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, watch);
+criterion_group!(name = benches; config = by_cpu_time(); targets = watch);
 criterion_main!(benches);
