@@ -99,6 +99,9 @@ pub struct NodeConfig {
     pub quota_bytes: i64,
     /// When to compact without being asked.
     pub auto_compaction: AutoCompaction,
+    /// A lease that is not renewed for so long, and has longer than that left, gets a checkpoint of its remaining time,
+    /// from which the next leader goes on (contract, section 1.3).
+    pub lease_checkpoint_interval: Duration,
     /// How many records the leader proposes to sweep at once after a compaction; at most
     /// [`crate::state_machine::SWEEP_RECORDS_MAX`].
     pub sweep_records: u32,
@@ -147,6 +150,7 @@ impl NodeConfig {
             calls_waiting_max: 20_000,
             quota_bytes: quota::DEFAULT_BYTES,
             auto_compaction: AutoCompaction::Off,
+            lease_checkpoint_interval: Duration::from_secs(300),
             sweep_records: 1_000,
             sweep_interval: Duration::from_millis(10),
             request_bytes_max: REQUEST_BYTES_MAX,

@@ -5,6 +5,8 @@ mod cluster;
 mod compaction;
 #[path = "members/expiry.rs"]
 mod expiry;
+#[path = "members/lease_checkpoints.rs"]
+mod lease_checkpoints;
 #[path = "members/quota.rs"]
 mod quota;
 

@@ -202,7 +202,7 @@ fn is_short(request: &ReadRequest) -> bool {
             // Nested ones are rare enough to be taken for long.
             _ => false,
         }),
-        ReadRequest::LeaseLeases => false,
+        ReadRequest::LeaseLeases { .. } => false,
         ReadRequest::LeaseTimeToLive { request, .. } => !request.keys,
         ReadRequest::MemberList | ReadRequest::Alarm(_) | ReadRequest::Hash => true,
         ReadRequest::HashKv(_) => false,

@@ -8,7 +8,11 @@ pub mod validate;
 
 pub use status::{Code, Status};
 
+use im::OrdSet;
+
 use crate::proto::etcdserverpb as pb;
+use crate::time::Instant;
+use crate::types::LeaseId;
 
 /// A client's request.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +66,11 @@ pub enum ReadRequest {
     /// A transaction that only reads (contract, section 1.1).
     Txn(pb::TxnRequest),
     /// All leases.
-    LeaseLeases,
+    LeaseLeases {
+        /// Those whose end the member knows, in the order of their ends: all if it leads, but for some just after its
+        /// leadership began, else none. They are told first, and the others by id (contract, section 1.3).
+        by_deadline: OrdSet<(Instant, LeaseId)>,
+    },
     /// A lease's keys and times; the remaining time comes from the leader's clock.
     LeaseTimeToLive {
         /// What the client asked.

@@ -1,11 +1,16 @@
 //! Executing a read on a view: pure, on whatever thread.
 
+use std::collections::BTreeSet;
+
+use im::OrdSet;
+
 use super::{ReadRequest, Response, Status};
 use crate::proto::etcdserverpb as pb;
 use crate::state_machine::StoreView;
 use crate::state_machine::hash::{hash, hash_kv};
 use crate::state_machine::range::range;
 use crate::state_machine::txn::read_txn;
+use crate::time::Instant;
 use crate::types::LeaseId;
 
 /// Executes `request` on `view`.
@@ -24,8 +29,8 @@ pub fn execute(view: &StoreView, request: &ReadRequest, header: pb::ResponseHead
             let response = read_txn(&view.store, request)?;
             Ok(Response::Txn(pb::TxnResponse { header: with_revision, ..response }))
         }
-        ReadRequest::LeaseLeases => {
-            let leases = view.leases().map(|id| pb::LeaseStatus { id: id.0 }).collect();
+        ReadRequest::LeaseLeases { by_deadline } => {
+            let leases = all_leases(view, by_deadline);
             Ok(Response::LeaseLeases(pb::LeaseLeasesResponse { header: with_revision, leases }))
         }
         ReadRequest::LeaseTimeToLive { request, remaining_ttl_s } => {
@@ -50,6 +55,14 @@ pub fn execute(view: &StoreView, request: &ReadRequest, header: pb::ResponseHead
     }
 }
 
+/// The leases that exist, in the order of their ends as far as these are known, then by id.
+fn all_leases(view: &StoreView, by_deadline: &OrdSet<(Instant, LeaseId)>) -> Vec<pb::LeaseStatus> {
+    let ordered: BTreeSet<LeaseId> = by_deadline.iter().map(|(_, id)| *id).collect();
+    let known = by_deadline.iter().map(|(_, id)| *id).filter(|id| view.lease_time(*id).is_some());
+    let others = view.leases().filter(|id| !ordered.contains(id));
+    known.chain(others).map(|id| pb::LeaseStatus { id: id.0 }).collect()
+}
+
 /// An unknown lease has a TTL of −1 and is no error (contract, section 1.3).
 fn time_to_live(
     view: &StoreView,
@@ -66,5 +79,28 @@ fn time_to_live(
             ..unknown
         },
         None => unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_machine::{Command, StateMachine};
+
+    #[test]
+    fn leases_come_by_their_ends_as_far_as_these_are_known_and_then_by_id() {
+        let mut state = StateMachine::default();
+        for id in [6, -5, 3] {
+            let lease_grant = Some(pb::LeaseGrantRequest { id, ttl: 60 });
+            let grant = pb::InternalRaftRequest { lease_grant, ..Default::default() };
+            state.apply(state.applied().next(), &Command::Request(grant)).result.expect("granted");
+        }
+        let listed = |known: &[(u64, i64)]| {
+            let by_deadline = known.iter().map(|&(ms, id)| (Instant::from_millis(ms), LeaseId(id))).collect();
+            all_leases(&state.view(), &by_deadline).iter().map(|lease| lease.id).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(&[]), [-5, 3, 6]);
+        assert_eq!(listed(&[(1, 6), (2, -5), (3, 3)]), [6, -5, 3]);
+        assert_eq!(listed(&[(1, 9), (2, 6)]), [6, -5, 3], "one is gone, two are not known yet");
     }
 }

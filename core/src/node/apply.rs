@@ -41,7 +41,10 @@ impl Member {
                     self.read(call, ReadRequest::Txn(txn));
                 }
             }
-            Request::LeaseLeases(_) => self.read_now(call, ReadRequest::LeaseLeases, out),
+            Request::LeaseLeases(_) => {
+                let by_deadline = self.leases.by_deadline();
+                self.read_now(call, ReadRequest::LeaseLeases { by_deadline }, out);
+            }
             Request::MemberList(list) if list.linearizable => self.read(call, ReadRequest::MemberList),
             Request::MemberList(_) => self.read_now(call, ReadRequest::MemberList, out),
             Request::LeaseKeepAlive(lease) => {
@@ -119,7 +122,7 @@ impl Member {
     }
 
     /// An entry's bytes. Its proposer's member id is in the field that etcd no longer uses.
-    fn encode_entry(&self, entry: etcd::InternalRaftRequest) -> bytes::Bytes {
+    pub(super) fn encode_entry(&self, entry: etcd::InternalRaftRequest) -> bytes::Bytes {
         let entry = etcd::InternalRaftRequest { id: self.config.node_id.0, ..entry };
         bytes::Bytes::from(prost::Message::encode_to_vec(&entry))
     }
@@ -169,6 +172,7 @@ impl Member {
     }
 
     fn apply(&mut self, entry: &Entry, command: &Command, out: &mut Outputs) {
+        self.begin_lease_clock(entry);
         self.consensus.apply_conf_change(entry);
         let proposal = self.own_proposal(command);
         let waits = |sequence: &u64| self.proposals.get(*sequence).is_some_and(|proposal| proposal.call.is_some());
@@ -182,6 +186,7 @@ impl Member {
                     self.leases.granted(id, ttl_s, self.now);
                     out.notes.push(Note::LeaseGranted { lease: id, index: entry.index });
                 }
+                LeaseChange::Checkpointed { id, remaining_s } => self.lease_checkpointed(id, remaining_s),
                 LeaseChange::Gone { id } => {
                     self.leases.gone(id);
                     out.notes.push(Note::LeaseGone { lease: id, index: entry.index });
@@ -251,10 +256,10 @@ impl Member {
         }
         self.adopt_lease(op.lease());
         match op {
-            LeaseOp::KeepAlive { lease, revision } => match self.leases.renew(lease, self.now) {
+            LeaseOp::KeepAlive { lease, revision } => match self.renew_lease(lease, out) {
                 Renewal::Renewed { ttl_s } => self.lease_replies.push(LeaseReply { call, lease, revision, ttl_s }),
                 Renewal::Unknown => self.lease_replies.push(LeaseReply { call, lease, revision, ttl_s: 0 }),
-                Renewal::Expired => self.reads.park(Waiter::Lease { call, op }),
+                Renewal::Checkpointed { .. } | Renewal::Expired => self.reads.park(Waiter::Lease { call, op }),
                 Renewal::NotLeading => self.reads.arrive(Waiter::Lease { call, op }),
             },
             LeaseOp::TimeToLive(request) => {
@@ -284,10 +289,10 @@ impl Member {
         self.adopt_lease(id);
         let mut state = pb::LeaseState { read_index: self.applied().0, ..Default::default() };
         match op {
-            LeaseOp::KeepAlive { .. } => match self.leases.renew(id, self.now) {
+            LeaseOp::KeepAlive { .. } => match self.renew_lease(id, out) {
                 Renewal::Renewed { ttl_s } => (state.found, state.granted_ttl_s) = (true, ttl_s),
                 Renewal::Unknown => {}
-                Renewal::Expired => {
+                Renewal::Checkpointed { .. } | Renewal::Expired => {
                     return self.reads.park(Waiter::Forwarded { peer, boot, sequence, lease: Some(op), until });
                 }
                 // Whoever asked asks again.
@@ -304,8 +309,8 @@ impl Member {
 
     /// The clock knows the lease, if there is one, however far it is with taking leases in.
     fn adopt_lease(&mut self, id: LeaseId) {
-        if let Some(ttl_s) = self.state.as_view().lease_ttl_s(id) {
-            self.leases.adopt(id, ttl_s);
+        if let Some(time) = self.state.as_view().lease_time(id) {
+            self.leases.adopt(id, time, self.now);
         }
     }
 
@@ -318,6 +323,7 @@ impl Member {
         self.leases.expired(self.now, &mut expired);
         let (_, term, _) = self.consensus.standing();
         for lease in expired {
+            let is_resumed = self.leases.is_resumed(lease);
             let id = request_id(self.boot, self.proposals.next_sequence());
             let data = self.encode_entry(etcd::InternalRaftRequest {
                 header: Some(etcd::RequestHeader { id, ..Default::default() }),
@@ -326,7 +332,12 @@ impl Member {
             });
             // Only this leader may say so: nothing is forwarded. What is refused is tried again a little later.
             match self.try_propose(data) {
-                Ok(()) => out.notes.push(Note::LeaseExpired { lease, term }),
+                Ok(()) => {
+                    out.notes.push(Note::LeaseExpired { lease, term });
+                    if is_resumed {
+                        out.mark("lease: resumed from a checkpoint");
+                    }
+                }
                 Err(_) => self.leases.not_proposed(lease, self.now + self.config.heartbeat_interval),
             }
         }

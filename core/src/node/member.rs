@@ -104,6 +104,8 @@ pub(super) struct Member {
     pub(super) lease_replies: Vec<LeaseReply>,
 
     pub(super) leases: LeaseClock,
+    /// The term in which this member began to lead, and when, until the first entry of that term is applied.
+    pub(super) leads_since: Option<(Term, Instant)>,
     pub(super) watches: WatchHub,
     pub(super) attributes: Attributes,
     /// The alarm that this member wants to be raised because its quota is reached.
@@ -153,7 +155,8 @@ impl Member {
             forwards: ForwardsInFlight::default(),
             forwarded_lease_ops: ForwardedLeaseOps::default(),
             lease_replies: Vec::new(),
-            leases: LeaseClock::new(config.election_timeout),
+            leases: LeaseClock::new(config.election_timeout, config.lease_checkpoint_interval),
+            leads_since: None,
             watches: WatchHub::new(config.watch_batch_bytes, config.watch_progress_interval)
                 .with_fragment_bytes(config.watch_fragment_bytes)
                 .with_slice_events(config.watch_slice_events),
@@ -464,6 +467,7 @@ impl Member {
         let (_, term, _) = self.consensus.standing();
         self.reads.give_up_stale(self.now, term);
         self.expire_leases(out);
+        self.checkpoint_leases();
         self.compact_automatically(out);
         let header = self.header();
         self.watches.wake(self.now, self.state.as_view(), &header, out);
@@ -520,7 +524,7 @@ impl Member {
                 break;
             }
         }
-        self.leases.adopt_some(|after| self.state.as_view().leases_after(after));
+        self.leases.adopt_some(self.now, |after| self.state.as_view().leases_after(after));
         self.leases.let_go_some();
         let header = self.header();
         self.watches.pump(self.state.as_view(), &header, self.now, out);
@@ -590,12 +594,13 @@ impl Member {
         let leads_anew = role == Role::Leader && (before != Role::Leader || term != led_term);
         if before == Role::Leader && (role != Role::Leader || leads_anew) {
             self.leases.step_down();
+            self.leads_since = None;
             self.reads.step_down();
             self.sending.forget_all(out);
         }
         if leads_anew {
             self.judged.begin(term);
-            self.leases.lead(self.now);
+            self.leads_since = Some((term, self.now));
         }
     }
 

@@ -8,6 +8,7 @@ mod checkpoint;
 mod checkpoint_file;
 mod forward;
 mod forward_proposals;
+mod lease_checkpoints;
 mod member;
 mod opening;
 mod own_proposal;

@@ -178,10 +178,16 @@ impl Progress {
         while !decoder.is_empty() {
             let id = LeaseId(decoder.i64()?);
             let ttl_s = decoder.i64()?;
-            if self.last_lease.is_some_and(|last| last >= id) || ttl_s > LEASE_TTL_MAX_S {
+            let remaining_s = decoder.i64()?;
+            let granted = LogIndex(decoder.u64()?);
+            let plausible = ttl_s <= LEASE_TTL_MAX_S
+                && (remaining_s == 0 || (0..ttl_s).contains(&remaining_s))
+                && granted <= self.header.meta.index;
+            if self.last_lease.is_some_and(|last| last >= id) || !plausible {
                 return None;
             }
-            self.store.leases.grant(id, ttl_s).ok()?;
+            self.store.leases.grant(id, ttl_s, granted).ok()?;
+            self.store.leases.checkpoint(id, remaining_s, granted);
             self.last_lease = Some(id);
         }
         Some(())
@@ -379,6 +385,11 @@ mod tests {
         };
         let revoke =
             pb::InternalRaftRequest { lease_revoke: Some(pb::LeaseRevokeRequest { id: 3 }), ..Default::default() };
+        let checkpoints = vec![pb::LeaseCheckpoint { id: 2, remaining_ttl: 4 }];
+        let checkpoint = pb::InternalRaftRequest {
+            lease_checkpoint: Some(pb::LeaseCheckpointRequest { checkpoints, seen_index: 3 }),
+            ..Default::default()
+        };
         let alarm = |member_id, kind: pb::AlarmType| {
             let action = pb::alarm_request::AlarmAction::Activate.into();
             let alarm = pb::AlarmRequest { action, member_id, alarm: kind.into() };
@@ -399,6 +410,7 @@ mod tests {
             revoke,
             alarm(9, pb::AlarmType::Nospace),
             alarm(2, pb::AlarmType::Corrupt),
+            checkpoint,
         ];
         for (at, request) in requests.into_iter().enumerate() {
             state.apply(LogIndex(at as u64 + 1), &Command::Request(request)).result.expect("all of this is allowed");
@@ -406,22 +418,41 @@ mod tests {
         state
     }
 
-    #[test]
-    fn keys_hang_on_their_leases_before_the_trailer_comes() {
-        let state = state();
+    /// The state's snapshot, cut as small as can be.
+    fn written(state: &StateMachine) -> Vec<Bytes> {
         let meta = SnapshotMeta { index: state.applied(), term: Term(1), conf_state: ConfState::default() };
         let mut writer = SnapshotWriter::new(state.view(), meta, ClusterId(7));
-        let chunks: Vec<Bytes> = std::iter::from_fn(|| writer.next_chunk(1)).collect();
+        std::iter::from_fn(|| writer.next_chunk(1)).collect()
+    }
+
+    #[test]
+    fn a_snapshot_of_the_former_version_is_refused_in_one_line() {
+        let header = written(&state()).swap_remove(0);
+        let mut former = header.to_vec();
+        let magic = CHUNK_HEAD_BYTES + 1..CHUNK_HEAD_BYTES + 1 + MAGIC.len();
+        former[magic].copy_from_slice(b"detcdck2");
+        former.truncate(header.len() - CHUNK_TAIL_BYTES);
+        former.extend_from_slice(&crc32c::crc32c(&former).to_le_bytes());
+        assert!(read_header(&header).is_ok());
+        let refusal = SnapshotLoader::new().feed(&former).expect_err("it has no remaining times");
+        assert_eq!(refusal.to_string(), "this is no snapshot of a version that is known here");
+        assert_eq!(read_header(&former), Err(refusal));
+    }
+
+    #[test]
+    fn leases_have_their_keys_and_their_remaining_time_before_the_trailer_comes() {
+        let state = state();
+        let chunks = written(&state);
         let (trailer, before) = chunks.split_last().expect("there is a trailer");
         let mut loader = SnapshotLoader::new();
         for chunk in before {
             loader.feed(chunk).expect("it is whole");
         }
         let loaded = loader.partial().expect("there is a header");
-        let keys = |view: &StoreView, id| view.lease(LeaseId(id)).map(|lease| lease.keys);
         for id in 1..=3 {
-            assert_eq!(keys(&loaded, id), keys(&state.view(), id), "lease {id}");
+            assert_eq!(loaded.lease(LeaseId(id)), state.view().lease(LeaseId(id)), "lease {id}");
         }
+        assert_eq!(loaded.lease_time(LeaseId(2)).expect("it lives").remaining_s, 4);
         loader.feed(trailer).expect("it is whole");
         let (_, restored) = loader.finish().expect("it is complete");
         assert_eq!(restored.digest(), state.digest());

@@ -32,7 +32,7 @@ const CHUNK_HEAD_BYTES: usize = 12;
 const CHUNK_TAIL_BYTES: usize = 4;
 
 /// What the header begins with: names the format and its version.
-const MAGIC: &[u8; 8] = b"detcdck2";
+const MAGIC: &[u8; 8] = b"detcdck3";
 
 /// What a chunk contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,8 +13,8 @@ use crate::types::{ClusterId, LeaseId, NodeId};
 /// What most records take, keys and values included.
 const RECORD_BYTES_USUAL: usize = 4 << 10;
 
-/// What a lease takes: its id and its TTL.
-const LEASE_BYTES: usize = 16;
+/// What a lease takes: its id, its TTL, its remaining time and the index that granted it.
+const LEASE_BYTES: usize = 32;
 
 /// Where the writer stands: what comes next, after what.
 #[derive(Clone, Debug)]
@@ -128,6 +128,8 @@ impl SnapshotWriter {
         for (id, lease) in self.view.store.leases.after(after) {
             chunk.i64(id.0);
             chunk.i64(lease.ttl_s);
+            chunk.i64(lease.remaining_s);
+            chunk.u64(lease.granted.0);
             if chunk.bytes.len() >= about_bytes {
                 self.next = Next::Leases(Some(id));
                 return;

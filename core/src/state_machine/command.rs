@@ -102,8 +102,8 @@ impl Command {
         }
     }
 
-    /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about members or
-    /// alarms.
+    /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about members,
+    /// alarms or the remaining times of leases.
     pub fn adds_no_data(&self) -> bool {
         match self {
             Command::Empty | Command::ConfChange(_) => true,
@@ -112,6 +112,7 @@ impl Command {
                     || request.compaction.is_some()
                     || request.lease_revoke.is_some()
                     || request.alarm.is_some()
+                    || request.lease_checkpoint.is_some()
                     || request.sweep.is_some()
                     || request.quota_reached.is_some()
                     || request.txn.as_ref().is_some_and(|txn| !puts(txn))

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberChange, bootstrap_entries};
 pub use key_range::KeyRange;
-pub use lease::{LEASE_TTL_MAX_S, LeaseRecord};
+pub use lease::{LEASE_TTL_MAX_S, LeaseRecord, LeaseTime};
 pub use mvcc::SWEEP_RECORDS_MAX;
 pub use record::{Contents, Position};
 pub use view::StoreView;
@@ -64,6 +64,13 @@ pub enum LeaseChange {
         id: LeaseId,
         /// How long it lives without being renewed, in seconds.
         ttl_s: i64,
+    },
+    /// A checkpoint of its remaining time was applied.
+    Checkpointed {
+        /// The lease.
+        id: LeaseId,
+        /// What a leader that takes it over grants it, in seconds; 0 for its full time.
+        remaining_s: i64,
     },
     /// It was revoked, with its keys.
     Gone {

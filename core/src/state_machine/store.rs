@@ -74,6 +74,9 @@ impl Store {
             let alarms = self.alarms.request(alarm);
             Ok(Response::Alarm(pb::AlarmResponse { header: header(self.mvcc.revision()), alarms }))
         } else {
+            if let Some(checkpoint) = &request.lease_checkpoint {
+                self.checkpoint_leases(checkpoint, changes);
+            }
             if let Some(sweep) = &request.sweep {
                 self.mvcc.sweep(sweep.records);
             }
@@ -117,10 +120,22 @@ impl Store {
 
     fn grant(&mut self, request: &pb::LeaseGrantRequest, changes: &mut Vec<LeaseChange>) -> Result<Response, Status> {
         let (id, ttl_s) = (LeaseId(request.id), request.ttl);
-        self.leases.grant(id, ttl_s)?;
+        self.leases.grant(id, ttl_s, self.applied.next())?;
         changes.push(LeaseChange::Granted { id, ttl_s });
         let header = header(self.mvcc.revision());
         Ok(Response::LeaseGrant(pb::LeaseGrantResponse { header, id: id.0, ttl: ttl_s, error: String::new() }))
+    }
+
+    /// The remaining times of leases, as their leader's clock had them; no revision comes of it. Leases that are gone
+    /// are passed over. The leader hears of every other one, also that it changed nothing: it waits for that.
+    fn checkpoint_leases(&mut self, request: &pb::LeaseCheckpointRequest, changes: &mut Vec<LeaseChange>) {
+        for checkpoint in &request.checkpoints {
+            let id = LeaseId(checkpoint.id);
+            self.leases.checkpoint(id, checkpoint.remaining_ttl, LogIndex(request.seen_index));
+            if let Some(lease) = self.leases.get(id) {
+                changes.push(LeaseChange::Checkpointed { id, remaining_s: lease.remaining_s });
+            }
+        }
     }
 
     /// A lease ends and its keys with it, in byte order and in one revision (contract, section 1.3; zoo, row 38).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::lease::LeaseRecord;
+use super::lease::{LeaseRecord, LeaseTime};
 use super::mvcc::ReadAt;
 use super::record::Contents;
 use super::store::Store;
@@ -90,9 +90,14 @@ impl StoreView {
         self.store.leases.ids()
     }
 
-    /// The leases after `after`, by id, and how long each lives without being renewed, in seconds.
-    pub fn leases_after(&self, after: Option<LeaseId>) -> impl Iterator<Item = (LeaseId, i64)> + '_ {
-        self.store.leases.after(after).map(|(id, lease)| (id, lease.ttl_s))
+    /// The leases after `after`, by id, and how long each has.
+    pub fn leases_after(&self, after: Option<LeaseId>) -> impl Iterator<Item = (LeaseId, LeaseTime)> + '_ {
+        self.store.leases.after(after).map(|(id, lease)| (id, lease.time()))
+    }
+
+    /// How long a lease has, if it exists.
+    pub fn lease_time(&self, id: LeaseId) -> Option<LeaseTime> {
+        self.store.leases.get(id).map(LeaseRecord::time)
     }
 
     /// How long a lease lives without being renewed, in seconds, if it exists.

@@ -65,6 +65,8 @@ transcripts! {
     a_forwarded_proposal_that_arrives_twice_is_appended_once: "forwarded-twice",
     a_proposal_that_a_leader_refuses_is_proposed_by_a_later_one: "forward-refused",
     the_end_of_a_lease_that_a_deposed_leader_proposes_does_not_end_it: "lease-deposed",
+    a_new_leader_goes_on_with_what_a_checkpoint_left_of_a_lease: "lease-checkpoint",
+    a_new_leader_counts_what_its_log_has_of_a_lease_and_is_not_applied_yet: "lease-unapplied",
     a_watcher_without_credit_is_a_position_and_loses_nothing: "watch-credit",
     a_leader_that_hands_on_gives_away_what_it_has_gathered: "handover-batch",
     a_leader_that_stops_hands_on_and_finishes_its_writes: "stop",

@@ -103,10 +103,11 @@ fn set_knob(config: &mut NodeConfig, knob: &str, value: u64) -> Result<(), Strin
         "checkpoint-growth" => config.checkpoint_growth_percent = value,
         "chunk-bytes" => config.checkpoint_chunk_bytes = count,
         "catchup-entries" => config.catchup_entries = value,
+        "lease-checkpoint-ms" => config.lease_checkpoint_interval = Duration::from_millis(value),
         "batch-bytes" => config.watch_batch_bytes = count,
         _ => {
             let knobs = "segment-bytes writes-in-flight forwards-in-flight checkpoint-entries \
-                         checkpoint-growth chunk-bytes catchup-entries batch-bytes";
+                         checkpoint-growth chunk-bytes catchup-entries lease-checkpoint-ms batch-bytes";
             return Err(format!("no knob is called '{knob}'; there are: {knobs}"));
         }
     }

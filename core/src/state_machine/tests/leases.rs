@@ -2,7 +2,7 @@
 
 use super::super::LeaseChange;
 use super::*;
-use crate::types::LeaseId;
+use crate::types::{LeaseId, LogIndex};
 
 fn put_on(machine: &mut Machine, key: &str, lease: i64) {
     machine.try_put(pb::PutRequest { lease, ..put(key, "v") }).unwrap();
@@ -100,6 +100,70 @@ fn all_leases_are_listed() {
     let mut machine = Machine::new();
     machine.grant(6, 60).unwrap();
     machine.grant(-5, 60).unwrap();
-    let Ok(Response::LeaseLeases(response)) = machine.read(&ReadRequest::LeaseLeases) else { panic!() };
+    let request = ReadRequest::LeaseLeases { by_deadline: Default::default() };
+    let Ok(Response::LeaseLeases(response)) = machine.read(&request) else { panic!() };
     assert_eq!(response.leases.iter().map(|lease| lease.id).collect::<Vec<_>>(), [-5, 6]);
+}
+
+impl Machine {
+    /// Checkpoints, made by a leader that had applied the entry `seen`.
+    fn checkpoint(&mut self, seen: LogIndex, remaining: &[(i64, i64)]) -> Vec<LeaseChange> {
+        let checkpoint = |&(id, remaining_ttl): &(i64, i64)| pb::LeaseCheckpoint { id, remaining_ttl };
+        let checkpoints = remaining.iter().map(checkpoint).collect();
+        let lease_checkpoint = Some(pb::LeaseCheckpointRequest { checkpoints, seen_index: seen.0 });
+        let applied = self.apply(Command::Request(pb::InternalRaftRequest { lease_checkpoint, ..Default::default() }));
+        assert!(applied.result.is_ok());
+        applied.leases
+    }
+
+    fn remaining_s(&self, id: i64) -> i64 {
+        self.machine.view().lease_time(LeaseId(id)).unwrap().remaining_s
+    }
+}
+
+#[test]
+fn a_checkpoint_changes_what_remains_of_leases_that_there_are_and_no_revision() {
+    let mut machine = Machine::new();
+    machine.grant(5, 60).unwrap();
+    machine.grant(6, 60).unwrap();
+    let (fresh, seen) = (machine.machine.view(), machine.machine.applied());
+    let changes = machine.checkpoint(seen, &[(5, 17), (7, 3), (6, 60), (6, -1)]);
+    let told = |id, remaining_s| LeaseChange::Checkpointed { id: LeaseId(id), remaining_s };
+    assert_eq!(changes, [told(5, 17), told(6, 0), told(6, 0)], "there is no 7, and 6 has its full time at most");
+    assert_eq!((machine.remaining_s(5), machine.remaining_s(6)), (17, 0));
+    assert_eq!(machine.machine.view().revision(), 1);
+    let checkpointed = machine.machine.digest();
+    assert_eq!(machine.checkpoint(seen, &[(5, 0)]), [told(5, 0)]);
+    assert_eq!(machine.remaining_s(5), 0);
+    assert_ne!(machine.machine.digest(), checkpointed);
+    assert_eq!(machine.machine.view().store.leases.digest(), fresh.store.leases.digest());
+}
+
+#[test]
+fn a_checkpoint_does_not_hit_a_lease_that_was_granted_the_same_id_after_it_was_made() {
+    let mut machine = Machine::new();
+    machine.grant(5, 60).unwrap();
+    let seen = machine.machine.applied();
+    machine.revoke(5).unwrap();
+    machine.grant(5, 60).unwrap();
+    assert_eq!(machine.checkpoint(seen, &[(5, 1)]), [LeaseChange::Checkpointed { id: LeaseId(5), remaining_s: 0 }]);
+    assert_eq!(machine.remaining_s(5), 0, "it was promised its full time");
+    machine.checkpoint(machine.machine.applied(), &[(5, 1)]);
+    assert_eq!(machine.remaining_s(5), 1);
+}
+
+#[test]
+fn leases_are_checkpointed_whatever_alarms_are_on() {
+    let mut machine = Machine::new();
+    machine.grant(5, 60).unwrap();
+    for kind in [pb::AlarmType::Nospace, pb::AlarmType::Corrupt] {
+        let action = pb::alarm_request::AlarmAction::Activate.into();
+        let alarm = Some(pb::AlarmRequest { action, member_id: 2, alarm: kind.into() });
+        machine.request(pb::InternalRaftRequest { alarm, ..Default::default() }).unwrap();
+    }
+    machine.checkpoint(machine.machine.applied(), &[(5, 9)]);
+    assert_eq!(machine.remaining_s(5), 9);
+    let lease_checkpoint = Some(pb::LeaseCheckpointRequest::default());
+    let entry = pb::InternalRaftRequest { lease_checkpoint, ..Default::default() };
+    assert!(Command::Request(entry).adds_no_data(), "nor whether there is room");
 }

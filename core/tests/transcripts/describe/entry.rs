@@ -45,6 +45,11 @@ pub fn show_request(request: &pb::InternalRaftRequest) -> String {
     if let Some(revoke) = &request.lease_revoke {
         return format!("revoke {:x}", revoke.id);
     }
+    if let Some(checkpoint) = &request.lease_checkpoint {
+        let show = |one: &pb::LeaseCheckpoint| format!("{:x} remaining={}", one.id, one.remaining_ttl);
+        let leases: Vec<String> = checkpoint.checkpoints.iter().map(show).collect();
+        return format!("checkpoint {} seen={}", leases.join(", "), checkpoint.seen_index);
+    }
     if let Some(compaction) = &request.compaction {
         return format!("compact rev={}", compaction.revision);
     }
