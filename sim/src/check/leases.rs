@@ -17,7 +17,9 @@
 //! * Once faults have ended, a lease that is not renewed is gone within its TTL by the slowest legal clock, counted
 //!   from the last renewal, the last change of leader, or the end of faults, whichever is latest; and the time to
 //!   settle. A late or doubled message may renew it once more, as long as messages live; and a leader that could not
-//!   propose the end tries again after 3 s (contract, section 1.3 Expiry).
+//!   propose the end tries again after 3 s (contract, section 1.3 Expiry). A change of leader after faults have ended
+//!   gives a lease with a checkpoint no more than that says, counted from the change: what the new leader's own state
+//!   says when it applies the first entry of its term.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -25,11 +27,11 @@ use bytes::Bytes;
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::proto::mvccpb::{Event, event::EventType};
 use detcd_core::types::{LeaseId, LogIndex, NodeId, Term};
-use detcd_core::{Note, Role};
+use detcd_core::{Note, Role, StoreView};
 
 use super::{CheckConfig, Checker, Interest, Violation};
 use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
-use crate::observe::{Observation, Observed};
+use crate::observe::{NodeIndex, Observation, Observed};
 
 /// The checker's name.
 pub const NAME: &str = "leases";
@@ -62,6 +64,8 @@ struct Life {
     /// When a keepalive last ended without an answer: it may have renewed it until then.
     touched: Nanos,
     ttl_s: i64,
+    /// What a checkpoint left it when the last leadership began; 0 for its full time.
+    remaining_s: i64,
     /// A revocation of this life was acknowledged.
     revoked: bool,
     /// Revocations that may still happen: open ones, and those of unknown outcome.
@@ -108,6 +112,8 @@ pub struct Leases {
     healed: Option<Nanos>,
     leader: (Term, NodeId),
     leader_changed: Nanos,
+    /// What the leader of the last term had of checkpoints when it began to count is known.
+    leader_counts: bool,
 }
 
 impl Leases {
@@ -128,6 +134,7 @@ impl Leases {
             healed: None,
             leader: (Term(0), NodeId(0)),
             leader_changed: 0,
+            leader_counts: false,
         }
     }
 
@@ -275,9 +282,24 @@ impl Leases {
             Note::Role { role: Role::Leader, term, leader } if *term > self.leader.0 => {
                 self.leader = (*term, *leader);
                 self.leader_changed = at;
+                self.leader_counts = false;
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A member took a step. If it is the one in which a leader applied the first entry of its term, its clock begins
+    /// with the checkpoints that its store has.
+    fn stepped(&mut self, node: NodeIndex, notes: &[Note], view: &StoreView) {
+        let (term, leader) = self.leader;
+        let is_first = |note: &Note| matches!(note, Note::Applied { term: of, .. } if *of == term);
+        if self.leader_counts || leader.0 != node as u64 + 1 || !notes.iter().any(is_first) {
+            return;
+        }
+        self.leader_counts = true;
+        for (id, life) in &mut self.lives {
+            life.remaining_s = view.lease_time(LeaseId(*id)).map_or(0, |time| time.remaining_s);
         }
     }
 
@@ -345,7 +367,11 @@ impl Leases {
     fn judge(&mut self, seen: &Observed<'_>) -> Result<(), String> {
         self.moment_over(seen.at, false)?;
         match seen.what {
-            Observation::Stepped { notes, .. } => notes.iter().try_for_each(|note| self.note(seen.at, note)),
+            Observation::Stepped { node, notes, view, .. } => {
+                notes.iter().try_for_each(|note| self.note(seen.at, note))?;
+                self.stepped(node, notes, view);
+                Ok(())
+            }
             Observation::History(HistoryEvent::Invoke { op, request, .. }) => {
                 self.invoked(*op, seen.at, request);
                 Ok(())
@@ -376,9 +402,12 @@ impl Leases {
             if life.gone.is_some() || renewals_open || life.excused() {
                 return None;
             }
-            let from = renewed.max(life.touched).max(healed).max(self.leader_changed);
+            let has_checkpoint = self.leader_counts && life.remaining_s > 0;
+            let after_change_s = if has_checkpoint { life.remaining_s } else { life.ttl_s };
+            let renewed = renewed.max(life.touched).max(healed).saturating_add(self.longest(life.ttl_s));
+            let taken_over = self.leader_changed.saturating_add(self.longest(after_change_s));
             let slack = self.message_life.saturating_add(RETRY).saturating_add(self.settle);
-            let due = from.saturating_add(self.longest(life.ttl_s)).saturating_add(slack);
+            let due = renewed.max(taken_over).saturating_add(slack);
             (now > due).then(|| format!("lease {lease:x} of {} s should have ended by now", life.ttl_s))
         })
     }
@@ -601,6 +630,46 @@ mod tests {
         assert_eq!(told(66_001, false).expect_err("late").kind, crate::check::ViolationKind::Liveness);
         assert_eq!(told(66_000, false), Ok(()));
         assert_eq!(told(66_001, true), Ok(()));
+    }
+
+    #[test]
+    fn a_change_of_leader_gives_a_lease_with_a_checkpoint_what_remained_and_no_more() {
+        let told = |remaining_s: i64, ms: u64| {
+            let mut run = script(0);
+            alive(&mut run);
+            run.at_ms(1_000).tell(Observation::Healed);
+            run.at_ms(50_000).notes(1, &[Note::Role { role: Role::Leader, term: Term(5), leader: NodeId(2) }]);
+            let applied = Note::Applied { index: LogIndex(7), term: Term(5), state: detcd_core::digest::Digest(1) };
+            run.view(1, checkpointed(remaining_s)).at_ms(50_100).notes(1, &[applied]);
+            run.at_ms(ms).finish()
+        };
+        assert_eq!(told(0, 66_000), Ok(()));
+        assert!(told(0, 66_001).is_err());
+        assert_eq!(told(4, 60_000), Ok(()));
+        assert_eq!(told(4, 60_001).expect_err("late").kind, crate::check::ViolationKind::Liveness);
+    }
+
+    /// A store whose lease has so many seconds left.
+    fn checkpointed(remaining_ttl: i64) -> StoreView {
+        let mut state = detcd_core::state_machine::StateMachine::default();
+        let requests = [
+            pb::InternalRaftRequest {
+                lease_grant: Some(pb::LeaseGrantRequest { id: L, ttl: 10 }),
+                ..Default::default()
+            },
+            pb::InternalRaftRequest {
+                lease_checkpoint: Some(pb::LeaseCheckpointRequest {
+                    checkpoints: vec![pb::LeaseCheckpoint { id: L, remaining_ttl }],
+                    seen_index: 1,
+                }),
+                ..Default::default()
+            },
+        ];
+        for request in requests {
+            let command = detcd_core::state_machine::Command::Request(request);
+            state.apply(state.applied().next(), &command).result.expect("allowed");
+        }
+        state.view()
     }
 
     #[test]

@@ -61,3 +61,21 @@ fn no_member_writes_chunks_so_small_that_a_snapshot_outlasts_the_run() {
         assert!(smallest >= Some(CHUNK_BYTES_MIN as usize), "seed {seed} has {smallest:?}");
     }
 }
+
+#[test]
+fn leases_are_checkpointed_in_half_of_the_swarms_runs_and_some_live_long_enough_for_that() {
+    let scenario = scenario("nodes = 3\nswarm = true");
+    let (mut runs, mut with_long_leases) = (0, 0);
+    for seed in 0..100 {
+        let plan = Plan::draw(&scenario, seed, &RunOptions::default());
+        let interval = plan.nodes[0].lease_checkpoint_interval;
+        if interval > Duration::from_secs(3) {
+            continue;
+        }
+        runs += 1;
+        let long_s = 2 * i64::try_from(interval.as_secs()).expect("short");
+        let long = |op: &PlannedOp| matches!(op.kind, workload::OpKind::LeaseGrant { ttl_s, .. } if ttl_s > long_s);
+        with_long_leases += usize::from(plan.ops.iter().any(long));
+    }
+    assert!((35..65).contains(&runs) && with_long_leases > runs / 2, "{runs} runs, {with_long_leases} with leases");
+}

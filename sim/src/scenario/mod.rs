@@ -184,6 +184,7 @@ pub struct KnobSpec {
     pub append_bytes_max: Option<Span>,
     pub appends_in_flight_max: Option<Span>,
     pub forwards_in_flight_max: Option<Span>,
+    pub lease_checkpoint_interval_ms: Option<Span>,
     pub sweep_records: Option<Span>,
     pub quota_bytes: Option<Span>,
     pub sweep_interval_ms: Option<Span>,
