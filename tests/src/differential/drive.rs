@@ -246,6 +246,9 @@ impl Run {
         let (mut etcd, mut detcd) = (stripped(etcd), stripped(detcd));
         let told = etcd.clone();
         add(&mut self.known, known::reconcile(self.version, request, &mut etcd, &mut detcd));
+        if self.members > 1 {
+            add(&mut self.known, known::reconcile_members(&mut etcd, &mut detcd));
+        }
         if let (Ok(Response::HashKv(etcd)), Ok(Response::HashKv(detcd))) = (&mut etcd, &detcd) {
             self.reconcile_hashes_of_nothing(etcd, detcd);
         }

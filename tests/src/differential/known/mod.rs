@@ -50,7 +50,8 @@ pub enum Known {
     /// Go's sort leaves ties in any order (contract, section 1.1: "sort is unstable on ties") when there are more than
     /// twelve elements, and before Go 1.19 more than six; ours are in the order of the keys.
     OrderOfTies,
-    /// The leases of a member come by their expiry there, and by their id here.
+    /// With several members: one that does not lead knows no lease's expiry, and lists them in any order there, and by
+    /// their id here. A leader lists them by their expiry, and so does the only member.
     OrderOfLeases,
     /// The keys of a lease come from a hashed map (contract, section 1.3: "unordered").
     OrderOfLeaseKeys,
@@ -224,12 +225,6 @@ pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, 
             }
             count(&mut counts, Known::SecondBoundary, apart);
         }
-        (_, Response::LeaseLeases(etcd), Response::LeaseLeases(detcd)) => {
-            let mixed = etcd.leases != detcd.leases;
-            etcd.leases.sort_by_key(|lease| lease.id);
-            detcd.leases.sort_by_key(|lease| lease.id);
-            count(&mut counts, Known::OrderOfLeases, mixed);
-        }
         (Request::HashKv(request), Response::HashKv(etcd), Response::HashKv(detcd)) => {
             reconcile_hashes(version, request.revision, etcd, detcd, &mut counts);
         }
@@ -241,6 +236,18 @@ pub(super) fn reconcile(version: Version, request: &Request, etcd: &mut Answer, 
             count(&mut counts, Known::OrderOfAlarms, mixed);
         }
         _ => {}
+    }
+    counts
+}
+
+/// Takes out of both answers what may differ in them if there are several members, who need not be led by the same.
+pub(super) fn reconcile_members(etcd: &mut Answer, detcd: &mut Answer) -> Counts {
+    let mut counts = Counts::new();
+    if let (Ok(Response::LeaseLeases(etcd)), Ok(Response::LeaseLeases(detcd))) = (etcd, detcd) {
+        let mixed = etcd.leases != detcd.leases;
+        etcd.leases.sort_by_key(|lease| lease.id);
+        detcd.leases.sort_by_key(|lease| lease.id);
+        count(&mut counts, Known::OrderOfLeases, mixed);
     }
     counts
 }

@@ -183,3 +183,20 @@ fn only_a_ttl_that_is_too_long_is_refused_before_an_alarm() {
     assert_eq!(settled(OLD, &grant, alarm, exists.clone()), (false, vec![]));
     assert_eq!(settled(OLD, &grant, exists, ttl), (false, vec![]));
 }
+
+#[test]
+fn leases_come_in_any_order_of_several_members_only_and_all_of_them_come() {
+    let request = Request::LeaseLeases(pb::LeaseLeasesRequest {});
+    let told = |ids: &[i64]| -> Answer {
+        let leases = ids.iter().map(|id| pb::LeaseStatus { id: *id }).collect();
+        Ok(Response::LeaseLeases(pb::LeaseLeasesResponse { header: None, leases }))
+    };
+    let among_members = |mut etcd: Answer, mut detcd: Answer| {
+        let counts = reconcile_members(&mut etcd, &mut detcd);
+        (etcd == detcd, counts.into_keys().collect::<Vec<_>>())
+    };
+    assert_eq!(settled(NEW, &request, told(&[2, 1]), told(&[1, 2])), (false, vec![]));
+    assert_eq!(among_members(told(&[2, 1]), told(&[1, 2])), (true, vec![Known::OrderOfLeases]));
+    assert_eq!(among_members(told(&[1, 2]), told(&[1, 2])), (true, vec![]));
+    assert!(!among_members(told(&[2, 1]), told(&[1])).0);
+}
