@@ -233,7 +233,7 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
         config.forwards_in_flight_max = size(own(13, span));
     }
     if let Some(span) = knobs.lease_checkpoint_interval_ms {
-        config.lease_checkpoint_interval = ms(own(18, span));
+        config.lease_checkpoint_interval = ms(own(24, span));
     }
     if let Some(span) = knobs.sweep_records {
         config.sweep_records = u32::try_from(own(14, span)).unwrap_or(u32::MAX);
@@ -329,7 +329,7 @@ fn swarm_knobs(weather: Weather) -> KnobSpec {
         appends_in_flight_max: small(8, Span::new(1, 2), Span::new(1, 8)),
         forwards_in_flight_max: small(11, Span::new(1, 2), Span::new(1, 8)),
         // Leases of the workload are short: what is usual would be never.
-        lease_checkpoint_interval_ms: permille(nth(draw, 31), 500).then(|| Span::new(1_000, 3_000)),
+        lease_checkpoint_interval_ms: permille(nth(draw, 32), 500).then(|| Span::new(1_000, 3_000)),
         sweep_records: small(12, Span::new(1, 4), Span::new(1, 64)),
         sweep_interval_ms: small(13, Span::new(1, 5), Span::new(1, 1_000)),
         auto_compaction_ms: (auto_compacts < 250).then(|| Span::new(500, 10_000)),
