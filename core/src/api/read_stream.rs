@@ -14,6 +14,9 @@ use crate::state_machine::range::{count, range_uncounted};
 const FIRST_CHUNK_KEYS: usize = 10;
 
 /// Why a range, valid by itself, cannot be told in chunks, in etcd's words; `None` if it can.
+///
+/// A sort target without an order passes, as in etcd; the keys come in their own order then. etcd sorts each chunk, and
+/// goes on behind the last key of the sorted chunk.
 pub fn unsupported(request: &pb::RangeRequest) -> Option<&'static str> {
     use pb::range_request::{SortOrder, SortTarget};
     let in_key_order = request.sort_order() == SortOrder::None

@@ -2,6 +2,7 @@
 
 use detcd_core::api::read_stream::{self, RangeChunks};
 use detcd_core::api::{ReadRequest, Response, Status, read};
+use detcd_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use detcd_core::proto::etcdserverpb::{RangeRequest, RangeResponse};
 use detcd_core::types::CallId;
 
@@ -14,6 +15,13 @@ use crate::weather::{Domain, below, nth, permille};
 /// Chunks become so large at most, in bytes: the ranges of a simulation are small.
 const CHUNK_BYTES_MAX: u64 = 500;
 
+/// Whether the chunks of a range are together what the range is. With a target and no order a range is sorted, and its
+/// chunks come in the order of keys.
+fn streams_alike(range: &RangeRequest) -> bool {
+    let is_sorted = range.sort_order() == SortOrder::None && range.sort_target() != SortTarget::Key;
+    read_stream::unsupported(range).is_none() && !is_sorted
+}
+
 impl World<'_> {
     /// A read is executed now. Half of the ranges that can be are told in chunks (contract, section 1.1 RangeStream);
     /// together these have to be what the range would be.
@@ -25,7 +33,7 @@ impl World<'_> {
         self.record.number(call.0);
         let draw = self.weather.draw(Domain::Read, &[node as u64, self.now, call.0, 1]);
         let result = match &read.request {
-            ReadRequest::Range(range) if permille(draw, 500) && read_stream::unsupported(range).is_none() => {
+            ReadRequest::Range(range) if permille(draw, 500) && streams_alike(range) => {
                 let bytes_max = usize::try_from(below(nth(draw, 0), CHUNK_BYTES_MAX)).expect("small");
                 self.read_in_chunks(read, range, bytes_max)
             }
