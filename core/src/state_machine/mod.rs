@@ -11,6 +11,7 @@ pub(crate) mod key_range;
 pub(crate) mod lease;
 pub(crate) mod members;
 pub(crate) mod mvcc;
+mod packed;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod store;
