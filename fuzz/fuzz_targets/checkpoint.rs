@@ -1,0 +1,11 @@
+//! A checkpoint of the store.
+
+#![no_main]
+#![allow(dead_code, reason = "each target puts one of the harness's questions")]
+
+#[path = "../../core/tests/decoding/harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    harness::checkpoint(data);
+});

@@ -1,0 +1,11 @@
+//! A client's requests on a watch stream.
+
+#![no_main]
+#![allow(dead_code, reason = "each target puts one of the harness's questions")]
+
+#[path = "../../core/tests/decoding/harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    harness::watch(data);
+});
