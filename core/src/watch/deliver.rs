@@ -60,6 +60,7 @@ impl WatchHub {
         out: &mut Outputs,
         batch: &mut Vec<WatchMessage>,
     ) -> bool {
+        let has_arrived = self.has_arrived();
         let mut turn_bytes = 0;
         let mut moved = false;
         while turn_bytes < self.batch_bytes && !budget.is_spent() && self.streams[&stream].credit > 0 {
@@ -69,7 +70,7 @@ impl WatchHub {
                 batch.push(reply.into());
             } else if let Some(id) = state.lagging.turn() {
                 self.advance(WatcherKey { stream, id }, view, header, budget, out, batch);
-            } else if self.cursor == self.head && self.announced.is_empty() && state.is_pending() {
+            } else if has_arrived && state.is_pending() {
                 self.tell_progress(stream, header, batch);
             } else {
                 break;
@@ -117,7 +118,10 @@ impl WatchHub {
             }
             &self.history
         };
-        let gathered = gather(watcher, window, self.cursor, self.batch_bytes, view);
+        // Beyond its credit a stream gets the rest of a revision, and no other.
+        let credit = self.streams[&key.stream].credit;
+        let bytes_max = self.batch_bytes.min(usize::try_from(credit).unwrap_or(0));
+        let gathered = gather(watcher, window, self.cursor, bytes_max, view);
         budget.spend_events(1 + gathered.examined);
         assert!(gathered.through >= watcher.next, "a turn moves a laggard");
         assert!(gathered.through <= self.cursor, "nobody overtakes the cursor");
@@ -173,7 +177,7 @@ fn gather(watcher: &Watcher, window: &Window, cursor: Revision, bytes_max: usize
             break;
         }
         current = revision;
-        let event = told.shared(watcher.prev_kv, view);
+        let event = window.shared(told, watcher.prev_kv, view);
         bytes += event.field_len();
         gathered.events.push(event);
     }

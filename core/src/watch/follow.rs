@@ -1,12 +1,16 @@
 //! The cursor, which follows the store and finds out who lags.
 
+use std::collections::VecDeque;
+
 use super::budget::Budget;
-use super::window::{self, Window};
+use super::window;
 use super::{WatchHub, WatcherKey};
 use crate::effect::Outputs;
-use crate::proto::mvccpb::Event;
 use crate::state_machine::StoreView;
 use crate::types::Revision;
+
+/// Room for so many listed watchers is kept for the next event.
+const ANNOUNCED_KEPT: usize = 4096;
 
 /// A watcher that has to hear of an event: the cursor has met it, and the watcher's turn to fall behind comes.
 #[derive(Clone, Copy, Debug)]
@@ -19,53 +23,51 @@ pub(super) struct Announced {
 impl WatchHub {
     /// Moves the cursor towards the store's revision, and makes laggards of those whose events it meets.
     ///
-    /// Finding the watchers of an event only lists them, however many there are; they fall behind in slices. Until the
-    /// last of them has, the cursor does not move on, and no progress is told.
+    /// Finding the watchers of an event only lists them, however many there are; they fall behind in slices, and only
+    /// then come those of the next event. Until the last has fallen behind, the cursor does not move on, and no
+    /// progress is told.
     pub(super) fn follow(&mut self, view: &StoreView, budget: &mut Budget, out: &mut Outputs) {
-        self.announce_some(budget);
-        while self.cursor < self.head && !budget.is_spent() {
-            let first = self.cursor + 1;
-            if first < view.compacted() {
-                out.mark("watch: the store jumped over a compaction");
-                self.skip_compacted(view.compacted());
-                continue;
+        loop {
+            self.announce_some(budget);
+            if budget.is_spent() || self.has_arrived() {
+                break;
             }
-            let mut window = std::mem::take(&mut self.live);
-            if !window.covers(first) {
-                window.load(view, first);
+            match self.meeting.next() {
+                Some(place) => {
+                    self.find(place);
+                    budget.spend_events(1);
+                }
+                None => self.move_on(view, out),
             }
-            self.follow_in(&window, budget);
-            self.live = window;
         }
         if !self.announced.is_empty() {
             out.mark("watch: an event has more watchers than a slice of work");
         }
     }
 
-    /// Moves the cursor through a window, by whole revisions, until the budget is spent.
-    fn follow_in(&mut self, window: &Window, budget: &mut Budget) {
-        let events = window.since(self.cursor + 1);
-        for revision in events.chunk_by(|a, b| window::revision_of(a.event()) == window::revision_of(b.event())) {
-            if budget.is_spent() {
-                return;
-            }
-            for told in revision {
-                self.find(told.event());
-                budget.spend_events(1);
-            }
-            self.cursor = window::revision_of(revision[0].event());
-            self.announce_some(budget);
+    /// Moves the cursor to the next revision that has events, or to where it can see that there are none.
+    fn move_on(&mut self, view: &StoreView, out: &mut Outputs) {
+        let first = self.cursor + 1;
+        if first < view.compacted() {
+            out.mark("watch: the store jumped over a compaction");
+            return self.skip_compacted(view.compacted());
         }
-        if !budget.is_spent() {
-            self.cursor = window.last();
+        if !self.live.covers(first) {
+            self.live.load(view, first);
         }
+        let met = self.live.revision_from(first);
+        self.cursor = self.live.events()[met.clone()].first().map_or(self.live.last(), |told| {
+            window::revision_of(told.event()) // The same for all that are met.
+        });
+        self.meeting = met;
     }
 
-    /// Lists the synced watchers of an event.
-    fn find(&mut self, event: &Event) {
+    /// Lists the synced watchers of an event of the live window.
+    fn find(&mut self, place: usize) {
+        let WatchHub { live, interests, announced, .. } = self;
+        let event = live.events()[place].event();
         let (revision, is_delete) = (window::revision_of(event), window::is_delete(event));
-        let announced = &mut self.announced;
-        self.interests.waiting_for(window::key_of(event), &mut |watcher| {
+        interests.waiting_for(window::key_of(event), &mut |watcher| {
             announced.push_back(Announced { revision, is_delete, watcher });
         });
     }
@@ -85,6 +87,9 @@ impl WatchHub {
                 watcher.next = revision;
                 self.fall_behind(key);
             }
+        }
+        if self.announced.is_empty() && self.announced.capacity() > ANNOUNCED_KEPT {
+            self.announced = VecDeque::new();
         }
     }
 

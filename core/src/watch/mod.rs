@@ -22,7 +22,7 @@
 //!   waiting asks without reading, and its stream is ended with "too many requests". etcd stops reading the client's
 //!   requests instead; a driver that hands in no more requests while its own write side is stuck does the same.
 //!
-//! What this module does *not* know: Raft, leases, permissions, bytes on the wire, other members.
+//! What this module does *not* know: Raft, leases, permissions, other members.
 
 mod budget;
 mod deliver;
@@ -36,6 +36,7 @@ mod stream;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use self::budget::Budget;
@@ -97,6 +98,8 @@ pub struct WatchHub {
     interests: Interests,
     /// Watchers that the cursor's last revision concerns, and that do not know yet.
     announced: VecDeque<Announced>,
+    /// The events of the cursor's revision whose watchers are not listed yet, by their places in `live`.
+    meeting: Range<usize>,
     /// Streams with credit that have something pending.
     ready: RoundRobin<StreamId>,
     /// The next progress tick of each stream that has one.
@@ -125,6 +128,7 @@ impl WatchHub {
             watchers: BTreeMap::new(),
             interests: Interests::default(),
             announced: VecDeque::new(),
+            meeting: 0..0,
             ready: RoundRobin::default(),
             ticks: BTreeSet::new(),
             live: Window::default(),
@@ -246,7 +250,7 @@ impl WatchHub {
 
     /// Whether the cursor is at the store's revision, and everybody knows what it has met.
     fn has_arrived(&self) -> bool {
-        self.cursor == self.head && self.announced.is_empty()
+        self.cursor == self.head && self.announced.is_empty() && self.meeting.is_empty()
     }
 
     /// When [`WatchHub::wake`] is wanted next, for progress notifications.
@@ -282,6 +286,7 @@ impl WatchHub {
         if self.watchers.is_empty() {
             self.cursor = self.head;
             self.announced.clear();
+            self.meeting = 0..0;
         }
     }
 

@@ -1,6 +1,7 @@
 //! A piece of history, read once for all the watchers that need it.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::ops::Range;
 
 use super::message::SharedEvent;
 use crate::proto::mvccpb::event::EventType;
@@ -13,6 +14,9 @@ const WINDOW_REVISIONS_MAX: usize = 1000;
 /// A window ends with the revision that makes it this long, in bytes of events.
 const WINDOW_BYTES: usize = 256 << 10;
 
+/// Events with previous values are kept for all their watchers as long as they are not longer than this together.
+const PREVIOUS_BYTES_MAX: usize = 2 * WINDOW_BYTES;
+
 /// The events of the revisions `first..=last`, whole. What it holds stays true for ever: history does not change, and
 /// whoever reads it has asked first whether it is compacted away.
 #[derive(Debug, Default)]
@@ -20,6 +24,8 @@ pub(super) struct Window {
     first: Revision,
     last: Revision,
     events: Vec<Told>,
+    /// How many bytes of events with previous values are kept.
+    previous_bytes: Cell<usize>,
 }
 
 /// An event of a window, in the forms in which watchers are told it.
@@ -40,19 +46,25 @@ impl Told {
         self.bare.event()
     }
 
-    /// The event as it goes to a watcher, with the previous value or not.
-    pub fn shared(&self, prev_kv: bool, view: &StoreView) -> SharedEvent {
+    /// The event as it goes to a watcher, with the previous value or not; kept for the others of its window, as long as
+    /// those that are kept, in bytes, are not too many.
+    fn shared(&self, prev_kv: bool, view: &StoreView, kept_bytes: &Cell<usize>) -> SharedEvent {
         // Who comes when the previous value is compacted away does not get it, whoever got it before.
         let was_compacted = revision_of(self.event()) <= view.compacted();
         if !prev_kv || is_create(self.event()) || was_compacted {
             return self.bare.clone();
         }
-        let with_previous = self.with_previous.get_or_init(|| {
-            let mut event = self.event().clone();
-            event.prev_kv = event.kv.as_ref().and_then(|kv| view.value_before(&kv.key, kv.mod_revision));
-            SharedEvent::new(event)
-        });
-        with_previous.clone()
+        if let Some(with_previous) = self.with_previous.get() {
+            return with_previous.clone();
+        }
+        let mut event = self.event().clone();
+        event.prev_kv = event.kv.as_ref().and_then(|kv| view.value_before(&kv.key, kv.mod_revision));
+        let with_previous = SharedEvent::new(event);
+        let bytes = kept_bytes.get() + with_previous.field_len();
+        if bytes <= PREVIOUS_BYTES_MAX && self.with_previous.set(with_previous.clone()).is_ok() {
+            kept_bytes.set(bytes);
+        }
+        with_previous
     }
 }
 
@@ -72,6 +84,25 @@ impl Window {
         self.events.len()
     }
 
+    /// Its events.
+    pub fn events(&self) -> &[Told] {
+        &self.events
+    }
+
+    /// The places of the events of the first revision from `first` on that has some; none if none has.
+    pub fn revision_from(&self, first: Revision) -> Range<usize> {
+        let start = self.events.partition_point(|told| revision_of(told.event()) < first);
+        let Some(told) = self.events.get(start) else { return start..start };
+        let revision = revision_of(told.event());
+        let rest = &self.events[start..];
+        start..start + rest.iter().take_while(|told| revision_of(told.event()) == revision).count()
+    }
+
+    /// One of its events as it goes to a watcher, with the previous value or not.
+    pub fn shared(&self, told: &Told, prev_kv: bool, view: &StoreView) -> SharedEvent {
+        told.shared(prev_kv, view, &self.previous_bytes)
+    }
+
     /// The events of its revisions from `first` on.
     pub fn since(&self, first: Revision) -> &[Told] {
         let skip = self.events.partition_point(|told| revision_of(told.event()) < first);
@@ -83,6 +114,7 @@ impl Window {
         assert!(first >= view.compacted(), "compacted events are not read");
         assert!(first <= view.revision(), "the future is not read");
         self.events.clear();
+        self.previous_bytes.set(0);
         self.first = first;
         self.last = view.revision();
         let (mut current, mut revisions, mut bytes) = (0, 0, 0);

@@ -136,6 +136,30 @@ fn an_event_of_ten_thousand_watchers_is_announced_in_slices() {
     assert!(ids.contains(&"9999@2 2:a=1".to_owned()));
 }
 
+/// Of a revision with many events the watchers of one are listed at a time, and each of them once.
+#[test]
+fn a_revision_of_many_events_is_announced_event_by_event() {
+    let mut bench = Bench::with_stream();
+    for _ in 0..1_000 {
+        bench.create(watch_span("a", "b"));
+    }
+    bench.settle();
+    bench.out.clear();
+    let keys: Vec<String> = (0..1_000).map(|number| format!("a{number:04}")).collect();
+    bench.put_together_silently(&keys.iter().map(String::as_str).collect::<Vec<_>>(), "v");
+    let mut told = Vec::new();
+    loop {
+        let goes_on = bench.hub.pump(&bench.machine.view(), &Bench::header(), bench.now, &mut bench.out);
+        assert!(bench.hub.announced.len() <= 1_000, "{} are listed", bench.hub.announced.len());
+        told.extend(bench.responses());
+        if !goes_on {
+            break;
+        }
+    }
+    assert_eq!(told.len(), 1_000);
+    assert!(told.iter().all(|response| response.events.len() == 1_000), "a revision is not split");
+}
+
 #[test]
 fn who_leaves_or_comes_while_an_event_is_announced_is_not_told() {
     let mut bench = with_a_put_half_announced();
