@@ -10,7 +10,7 @@ use crate::api::{ReadRequest, Response, Status};
 use crate::digest::Digest;
 use crate::proto::etcdserverpb::ResponseHeader;
 use crate::state_machine::StoreView;
-use crate::types::{CallId, DiskOp, LeaseId, LogIndex, NodeId, StreamId, Term};
+use crate::types::{CallId, DiskOp, LeaseId, LogIndex, NodeId, Revision, StreamId, Term};
 use crate::watch::WatchMessage;
 
 /// The name of a file, relative to the data directory, with `/` between the parts; cheap to clone.
@@ -288,6 +288,11 @@ pub enum Note {
         lease: LeaseId,
         /// The entry.
         index: LogIndex,
+    },
+    /// The store was compacted by an applied entry.
+    Compacted {
+        /// Up to which revision; it stays readable itself.
+        revision: Revision,
     },
     /// The node left one phase of its life for another.
     Phase(crate::node::Phase),

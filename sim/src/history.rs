@@ -77,8 +77,8 @@ pub enum HistoryEvent {
         events: Arc<[mvccpb::Event]>,
     },
     /// The store is compacted up to this revision, as told by the witness of a simulation at the moment at which the
-    /// first replica applies it. Of several at one moment only the newest is told. Recorded histories need none: without
-    /// it, what clients asked for is all that is known.
+    /// first replica applies it, after the revisions of that moment. Recorded histories need none: without it, what
+    /// clients asked for is all that is known.
     Compaction {
         /// The revision; it stays readable itself.
         revision: Revision,

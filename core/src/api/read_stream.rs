@@ -47,8 +47,8 @@ pub struct RangeChunks {
 }
 
 impl RangeChunks {
-    /// The chunks of `request`, which has passed [`super::validate::validate`] and [`unsupported`], on `view`. They grow or shrink towards
-    /// `chunk_bytes`.
+    /// The chunks of `request`, which has passed [`super::validate::validate`] and [`unsupported`], on `view`. They
+    /// grow or shrink towards `chunk_bytes`.
     pub fn new(
         view: StoreView,
         request: pb::RangeRequest,

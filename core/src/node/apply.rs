@@ -153,7 +153,8 @@ impl Member {
             budget = budget.saturating_sub(cost);
             let entry = self.unapplied.pop_front().expect("looked at");
             if matches!(&command, Command::Request(request) if request.compaction.is_some()) {
-                // Watchers see what the compaction makes unreadable first.
+                // Watchers see what the compaction makes unreadable first, as far as a slice of their work goes; who
+                // is not served by then is canceled, as one whose client reads too slowly.
                 self.publish_applied(last.take(), out);
             }
             self.apply(&entry, &command, out);
@@ -177,9 +178,14 @@ impl Member {
         let proposal = self.own_proposal(command);
         let waits = |sequence: &u64| self.proposals.get(*sequence).is_some_and(|proposal| proposal.call.is_some());
         let asker = if proposal.as_ref().is_some_and(waits) { Asker::Waits } else { Asker::IsElsewhere };
+        let compacted = self.state.as_view().compacted();
         let applied = self.state.apply_for(entry.index, command, asker);
         let state = self.state.digest();
         out.notes.push(Note::Applied { index: entry.index, term: entry.term, state });
+        let revision = self.state.as_view().compacted();
+        if revision > compacted {
+            out.notes.push(Note::Compacted { revision });
+        }
         for change in applied.leases {
             match change {
                 LeaseChange::Granted { id, ttl_s } => {
@@ -225,6 +231,7 @@ impl Member {
 
     /// Starts a read round if one is wanted, and answers the reads that may be.
     pub(super) fn advance_reads(&mut self, out: &mut Outputs) {
+        self.reads.unpark_if_wanted();
         if self.reads.wants_round() && !self.consensus.is_installing() && self.consensus.leads_with_commit() {
             let (_, term, _) = self.consensus.standing();
             let id = self.proposals.next_sequence();

@@ -11,18 +11,17 @@ use crate::types::LeaseId;
 impl Member {
     /// An entry is about to be applied. If it is the first one of this leader's term, the clock begins: the state has
     /// all that former leaders wrote down and were told, and nothing about leases was answered in this term before.
+    /// What was granted by entries of former terms, and is answered only now, counts from now like the others.
     pub(super) fn begin_lease_clock(&mut self, entry: &Entry) {
-        if let Some((term, since)) = self.leads_since
-            && term == entry.term
-        {
-            self.leases.lead(since);
-            self.leads_since = None;
+        if self.leads_in == Some(entry.term) {
+            self.leases.lead(self.now);
+            self.leads_in = None;
         }
     }
 
     /// Proposes what the leader's clock has to write down of leases.
     pub(super) fn checkpoint_leases(&mut self) {
-        if !self.consensus.leads_with_commit() || self.stopping.is_some() {
+        if !self.consensus.leads_with_commit() {
             return;
         }
         let mut due = Vec::new();
@@ -51,7 +50,7 @@ impl Member {
     pub(super) fn lease_checkpointed(&mut self, lease: LeaseId, remaining_s: i64) {
         self.leases.checkpointed(lease, remaining_s, self.now);
         if remaining_s == 0 && self.consensus.is_leader() {
-            self.reads.unpark();
+            self.reads.unpark_soon();
         }
     }
 

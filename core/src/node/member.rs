@@ -104,8 +104,8 @@ pub(super) struct Member {
     pub(super) lease_replies: Vec<LeaseReply>,
 
     pub(super) leases: LeaseClock,
-    /// The term in which this member began to lead, and when, until the first entry of that term is applied.
-    pub(super) leads_since: Option<(Term, Instant)>,
+    /// The term in which this member began to lead, until the first entry of that term is applied.
+    pub(super) leads_in: Option<Term>,
     pub(super) watches: WatchHub,
     pub(super) attributes: Attributes,
     /// The alarm that this member wants to be raised because its quota is reached.
@@ -156,7 +156,7 @@ impl Member {
             forwarded_lease_ops: ForwardedLeaseOps::default(),
             lease_replies: Vec::new(),
             leases: LeaseClock::new(config.election_timeout, config.lease_checkpoint_interval),
-            leads_since: None,
+            leads_in: None,
             watches: WatchHub::new(config.watch_batch_bytes, config.watch_progress_interval)
                 .with_fragment_bytes(config.watch_fragment_bytes)
                 .with_slice_events(config.watch_slice_events),
@@ -594,13 +594,13 @@ impl Member {
         let leads_anew = role == Role::Leader && (before != Role::Leader || term != led_term);
         if before == Role::Leader && (role != Role::Leader || leads_anew) {
             self.leases.step_down();
-            self.leads_since = None;
+            self.leads_in = None;
             self.reads.step_down();
             self.sending.forget_all(out);
         }
         if leads_anew {
             self.judged.begin(term);
-            self.leads_since = Some((term, self.now));
+            self.leads_in = Some(term);
         }
     }
 

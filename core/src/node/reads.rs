@@ -85,6 +85,8 @@ pub(super) struct Reads {
     round: Option<Round>,
     confirmed: Vec<(LogIndex, Waiter)>,
     parked: Vec<Waiter>,
+    /// Something changed that who is parked may wait for.
+    unpark_wanted: bool,
 }
 
 impl Reads {
@@ -214,6 +216,19 @@ impl Reads {
     /// A tick went by, or somebody else leads.
     pub(super) fn unpark(&mut self) {
         self.waiting.append(&mut self.parked);
+        self.unpark_wanted = false;
+    }
+
+    /// What somebody who is parked may wait for has happened, and more of it may follow at once.
+    pub(super) fn unpark_soon(&mut self) {
+        self.unpark_wanted = true;
+    }
+
+    /// Nothing more of that follows at once.
+    pub(super) fn unpark_if_wanted(&mut self) {
+        if self.unpark_wanted {
+            self.unpark();
+        }
     }
 
     /// When the round is to be given up.

@@ -90,9 +90,9 @@ impl<'a> Contents<'a> {
 
 /// A value that a key got, or its deletion. Immutable; shared by the store, its views and whoever reads them.
 ///
-/// There is one for every version of every key, so that its size is most of what the store takes: key, value and numbers
-/// stand in one piece of memory of its own, since a slice of a request would keep the whole buffer that it came in, and
-/// most numbers are small.
+/// There is one for every version of every key, so that its size is most of what the store takes: key, value and
+/// numbers stand in one piece of memory of its own, since a slice of a request would keep the whole buffer that it came
+/// in, and most numbers are small.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The key, after it the value, after that the packed numbers.

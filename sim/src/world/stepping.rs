@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use detcd_core::proto::mvccpb;
 use detcd_core::types::DiskOp;
-use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Outputs, Phase, Role, StoreView};
+use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Phase, Role, StoreView};
 
 use super::event::{Answer, Departure, Event, PendingRead};
 use super::{World, describe, host, tell};
@@ -60,10 +60,7 @@ impl World<'_> {
         }
         self.note_leader(node);
         self.witness(node, &view);
-        if view.compacted() > self.compacted {
-            self.compacted = view.compacted();
-            self.history(&HistoryEvent::Compaction { revision: self.compacted });
-        }
+        self.witness_compactions(&out.notes);
         self.learn_notes(node, &out.notes);
         for note in &out.notes {
             self.record.say(|| format!("({note:?})"));
@@ -81,6 +78,18 @@ impl World<'_> {
                 self.leader_changes += 1;
             }
             self.newest_term = status.term;
+        }
+    }
+
+    /// The first replica that applies a compaction tells of it.
+    fn witness_compactions(&mut self, notes: &[Note]) {
+        for note in notes {
+            if let Note::Compacted { revision } = *note
+                && revision > self.compacted
+            {
+                self.compacted = revision;
+                self.history(&HistoryEvent::Compaction { revision });
+            }
         }
     }
 
