@@ -180,11 +180,13 @@ fn node_configs(weather: Weather, nodes: u64, knobs: &KnobSpec) -> Vec<NodeConfi
             let mut config = NodeConfig::with_etcd_defaults(cluster, NodeId(n), members.clone(), seed);
             config.client_urls = vec![format!("http://m{n}.sim:2379")];
             turn_knobs(weather, n, knobs, &mut config);
+            turn_store_knobs(weather, n, knobs, &mut config);
             config
         })
         .collect()
 }
 
+/// The knobs of time, log and consensus.
 fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeConfig) {
     let cluster = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[14, number]));
     let own = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[15, number, node]));
@@ -232,6 +234,13 @@ fn turn_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeCo
     if let Some(span) = knobs.forwards_in_flight_max {
         config.forwards_in_flight_max = size(own(13, span));
     }
+}
+
+/// The knobs of leases, history and watches.
+fn turn_store_knobs(weather: Weather, node: u64, knobs: &KnobSpec, config: &mut NodeConfig) {
+    let own = |number: u64, span: Span| span.pick(weather.draw(Domain::Plan, &[15, number, node]));
+    let size = |number: u64| usize::try_from(number).expect("a knob fits into memory");
+    let ms = Duration::from_millis;
     if let Some(span) = knobs.lease_checkpoint_interval_ms {
         config.lease_checkpoint_interval = ms(own(24, span));
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use detcd_core::api::validate::{Limits, Proposal, check_size, is_read_only, propose, validate};
 use detcd_core::api::{ReadRequest, Request, Response, Status, read};
-use detcd_core::log::EntryKind;
+use detcd_core::log::{ConfState, EntryKind, SnapshotMeta};
+use detcd_core::proto::detcdpeer::frame::Body;
 use detcd_core::proto::etcdserverpb as pb;
-use detcd_core::snapshot::SnapshotLoader;
+use detcd_core::snapshot::{SnapshotLoader, SnapshotWriter};
 use detcd_core::state_machine::{Command, StateMachine};
-use detcd_core::types::{ClusterId, LeaseId, NodeId, StreamId};
+use detcd_core::types::{ClusterId, LeaseId, NodeId, StreamId, Term};
 use detcd_core::watch::WatchHub;
 use detcd_core::{Instant, Outputs, peer};
 use prost::Message;
@@ -54,11 +55,9 @@ fn store() -> StateMachine {
     };
     let grant = pb::LeaseGrantRequest { id: 7, ttl: 60 };
     apply(pb::InternalRaftRequest { lease_grant: Some(grant), ..Default::default() });
-    for (key, value, lease) in [("a", "1", 0), ("b", "", 7), ("a", "2", 7), ("a/b", "3", 0), ("", "never", 0)] {
-        if !key.is_empty() {
-            let put = pb::PutRequest { key: key.into(), value: value.into(), lease, ..Default::default() };
-            apply(pb::InternalRaftRequest { put: Some(put), ..Default::default() });
-        }
+    for (key, value, lease) in [("a", "1", 0), ("b", "", 7), ("a", "2", 7), ("a/b", "3", 0)] {
+        let put = pb::PutRequest { key: key.into(), value: value.into(), lease, ..Default::default() };
+        apply(pb::InternalRaftRequest { put: Some(put), ..Default::default() });
     }
     let compaction = pb::CompactionRequest { revision: 3, physical: false };
     apply(pb::InternalRaftRequest { compaction: Some(compaction), ..Default::default() });
@@ -141,6 +140,23 @@ pub fn frame(data: &[u8]) -> Fate {
         Ok(_) => Fate::Answered,
         Err(_) => Fate::Undecodable,
     }
+}
+
+/// A frame from member 2 to this one, with this for a raft message.
+pub fn valid_frame(raft: Vec<u8>) -> Vec<u8> {
+    peer::encode(ClusterId(1), NodeId(2), NodeId(1), Body::Raft(raft.into())).into()
+}
+
+/// A checkpoint of the store in chunks of about so many bytes, as [`checkpoint`] takes it.
+pub fn valid_checkpoint(chunk_bytes: usize) -> Vec<u8> {
+    let conf_state = ConfState { voters: vec![NodeId(1)], ..Default::default() };
+    let meta = SnapshotMeta { index: store().applied(), term: Term(1), conf_state };
+    let mut writer = SnapshotWriter::new(store().view(), meta, store().view().cluster_id());
+    let mut bytes = vec![50];
+    while let Some(chunk) = writer.next_chunk(chunk_bytes) {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes
 }
 
 /// A checkpoint, in pieces whose length is the first byte.

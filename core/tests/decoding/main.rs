@@ -1,4 +1,4 @@
-//! Bytes from outside: arbitrary ones, and valid requests that were damaged. The fuzz targets under `fuzz/` put the same
+//! Bytes from outside: arbitrary ones, and valid ones that were damaged. The fuzz targets under `fuzz/` put the same
 //! questions for as long as one likes.
 
 mod harness;
@@ -79,40 +79,71 @@ fn valid_call() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Requests on a watch stream as the harness takes them: each behind its length.
+fn valid_watch() -> impl Strategy<Value = Vec<u8>> {
+    use pb::watch_request::RequestUnion;
+    let create = (key(), key(), -1..9i64, 0..3i64, any::<[bool; 3]>(), prop::collection::vec(0..3i32, 0..3)).prop_map(
+        |(key, range_end, start_revision, watch_id, [progress_notify, prev_kv, fragment], filters)| {
+            let base = pb::WatchCreateRequest { key, range_end, start_revision, watch_id, ..Default::default() };
+            let create = pb::WatchCreateRequest { progress_notify, prev_kv, fragment, filters, ..base };
+            RequestUnion::CreateRequest(create)
+        },
+    );
+    let request = prop_oneof![
+        4 => create,
+        1 => (0..3i64).prop_map(|watch_id| RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id })),
+        1 => Just(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})),
+    ];
+    prop::collection::vec(request, 1..8).prop_map(|requests| {
+        let encoded = requests.into_iter().map(|union| {
+            let bytes = pb::WatchRequest { request_union: Some(union) }.encode_to_vec();
+            [&[u8::try_from(bytes.len()).expect("it is short")], &bytes[..]].concat()
+        });
+        encoded.collect::<Vec<_>>().concat()
+    })
+}
+
 /// The same with some bytes changed, or cut off.
-fn damaged_call() -> impl Strategy<Value = Vec<u8>> {
+fn damaged(valid: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
-    (valid_call(), damage, any::<prop::sample::Index>()).prop_map(|(mut call, damage, end)| {
+    (valid, damage, any::<prop::sample::Index>()).prop_map(|(mut bytes, damage, end)| {
         for (at, byte) in damage {
-            let at = at.index(call.len());
-            call[at] = byte;
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
         }
-        let end = end.index(2 * call.len());
-        call.truncate(end.max(1));
-        call
+        let end = end.index(2 * bytes.len());
+        bytes.truncate(end.max(1));
+        bytes
     })
 }
 
 proptest! {
     #[test]
     fn any_call_is_answered_or_refused(call in prop_oneof![
-        valid_call(), damaged_call(), prop::collection::vec(any::<u8>(), 0..200)
+        valid_call(), damaged(valid_call()), prop::collection::vec(any::<u8>(), 0..200)
     ]) {
         harness::call(&call);
     }
 
     #[test]
-    fn any_requests_on_a_watch_stream_are_taken(data in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_requests_on_a_watch_stream_are_taken(data in prop_oneof![
+        valid_watch(), damaged(valid_watch()), prop::collection::vec(any::<u8>(), 0..300)
+    ]) {
         harness::watch(&data);
     }
 
     #[test]
-    fn any_frame_is_taken_or_refused(data in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_frame_is_taken_or_refused(data in prop_oneof![
+        damaged(prop::collection::vec(any::<u8>(), 0..100).prop_map(harness::valid_frame)),
+        prop::collection::vec(any::<u8>(), 0..300),
+    ]) {
         harness::frame(&data);
     }
 
     #[test]
-    fn any_checkpoint_is_loaded_or_refused(data in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_checkpoint_is_loaded_or_refused(data in prop_oneof![
+        damaged((1..200usize).prop_map(harness::valid_checkpoint)), prop::collection::vec(any::<u8>(), 0..300)
+    ]) {
         harness::checkpoint(&data);
     }
 }
@@ -138,4 +169,8 @@ fn requests_reach_the_store() {
     let bytes = watch.encode_to_vec();
     let len = u8::try_from(bytes.len()).expect("it is short");
     assert_eq!(harness::watch(&[&[len], &bytes[..]].concat()), Fate::Answered);
+    assert_eq!(harness::frame(&harness::valid_frame(vec![1, 2, 3])), Fate::Answered);
+    for chunk_bytes in [1, 100, 10_000] {
+        assert_eq!(harness::checkpoint(&harness::valid_checkpoint(chunk_bytes)), Fate::Answered);
+    }
 }

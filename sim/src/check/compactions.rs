@@ -112,7 +112,8 @@ impl Compactions {
         }
         let age_ms = (at - self.reached_at(revision)) / 1_000_000;
         Err(format!(
-            "revision {revision} was compacted, which no client asked for and no member may do by itself: the newest is {}{}",
+            "revision {revision} was compacted, for which no client asked, and no member may do that by itself: the \
+             newest is {}{}",
             self.head,
             if self.is_periodic() { format!(", and it was reached {age_ms} ms ago") } else { String::new() },
         ))

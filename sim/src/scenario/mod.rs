@@ -386,6 +386,13 @@ impl Scenario {
         if self.nodes.min < 1 || self.nodes.max > NODES_MAX {
             return Err(("nodes", format!("`nodes` takes 1 to {NODES_MAX}")));
         }
+        if let Some(knobs) = &self.knobs
+            && knobs.auto_compaction_revisions.is_some()
+            && knobs.auto_compaction_ms.is_none()
+        {
+            let what = "`auto_compaction_revisions` takes effect with `auto_compaction_ms`, which says how often";
+            return Err(("auto_compaction_revisions", what.into()));
+        }
         if let Some(workload) = &self.workload {
             if workload.clients.min < 1 || workload.clients.max > 1_000 {
                 return Err(("clients", "`clients` takes 1 to 1000".into()));

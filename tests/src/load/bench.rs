@@ -66,7 +66,12 @@ pub struct BenchOptions {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub watchers: Vec<u32>,
     /// Streams over which `--watchers` are spread.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long,
+        default_value_t = 10,
+        requires = "watchers",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     pub watch_streams: u32,
     /// Members of each cluster.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..10))]

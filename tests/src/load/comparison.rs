@@ -32,7 +32,8 @@ impl<T> Pair<T> {
         of: impl Fn(&T) -> Option<f64>,
     ) -> fmt::Result {
         let Some((ours, theirs)) = of(&self.detcd).zip(of(&self.etcd)) else { return Ok(()) };
-        writeln!(f, "{name:<16}{figure:<24}{ours:>10.1}{theirs:>10.1}{:>8.2}", ours / theirs)
+        let ratio = if theirs > 0.0 { format!("{:.2}", ours / theirs) } else { "-".to_owned() };
+        writeln!(f, "{name:<16}{figure:<24}{ours:>10.1}{theirs:>10.1}{ratio:>8}")
     }
 }
 
@@ -74,7 +75,9 @@ impl OperationComparison {
     /// Processor time of `detcd` for one operation, divided by that of etcd; `None` where the system tells none.
     pub fn cpu_ratio(&self) -> Option<f64> {
         let cpu = |series: &Series| series.median(Report::server_cpu_us);
-        Some(cpu(&self.series.detcd)? / cpu(&self.series.etcd)?)
+        let (ours, theirs) = (cpu(&self.series.detcd)?, cpu(&self.series.etcd)?);
+        // Too short a turn for the clock of processes.
+        (theirs > 0.0).then(|| ours / theirs)
     }
 
     fn json(&self) -> Value {

@@ -26,6 +26,9 @@ const MAX_LATENCY_US: u64 = 60_000_000;
 /// How long an operation may take before it counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an operation may take that waits for what a stream tells, too.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadOptions {
@@ -60,7 +63,12 @@ pub struct LoadOptions {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub watchers: Option<u32>,
     /// Streams over which `--watchers` are spread.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long,
+        default_value_t = 10,
+        requires = "watchers",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     pub watch_streams: u32,
     /// Stop after this many seconds.
     #[arg(long, default_value_t = 10.0, value_parser = positive_seconds)]
@@ -308,7 +316,9 @@ async fn repeat(mut client: Client, draws: Draws, budget: Arc<AtomicU64>, until:
         if begin >= until || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             break;
         }
-        match client.perform(draw_below(draws.seed, &[draws.client, number], draws.key_space)).await {
+        let operation = client.perform(draw_below(draws.seed, &[draws.client, number], draws.key_space));
+        let late = |_| Err(Status::deadline_exceeded("the operation was not over in time"));
+        match tokio::time::timeout(OPERATION_TIMEOUT, operation).await.unwrap_or_else(late) {
             Ok(()) => tally.succeeded(begin.elapsed()),
             Err(status) => {
                 tally.failed(&status);

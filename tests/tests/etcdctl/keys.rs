@@ -71,6 +71,8 @@ fn ranges_are_limited_and_sorted_by_everything() {
         if etcdctl.is_at_least(5) {
             let counted = etcdctl.says(&["get", "--prefix", "r/", "--count-only", "--write-out=fields"]);
             assert!(counted.contains("\"Count\" : 3\n"), "{counted}");
+        } else {
+            eprintln!("SKIPPED: etcdctl 3.4 has no --count-only");
         }
     });
 }

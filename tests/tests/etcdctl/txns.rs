@@ -55,9 +55,8 @@ fn a_transaction_is_asked_for_in_words() {
 #[test]
 fn a_transaction_that_writes_a_key_twice_is_refused() {
     with_each(|etcdctl| {
-        let mut running = etcdctl.start(&["txn"]);
-        running.tell("\nput k 1\nput k 2\n\n\n");
-        assert!(!running.ended().success());
+        let refusal = etcdctl.refuses_to(&["txn"], "\nput k 1\nput k 2\n\n\n");
+        assert!(refusal.contains("etcdserver: duplicate key given in txn request"), "{refusal}");
         assert_eq!(etcdctl.says(&["get", "k"]), "");
     });
 }

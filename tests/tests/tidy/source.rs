@@ -52,7 +52,7 @@ pub fn tree() -> Vec<Source> {
             let entry = entry.expect("the tree can be read");
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type().expect("the tree can be read").is_dir() {
-                if !matches!(name.as_str(), ".git" | "target") {
+                if !matches!(name.as_str(), ".git" | "target" | "corpus" | "artifacts" | "coverage") {
                     open.push(entry.path());
                 }
             } else if !matches!(name.as_str(), ".git" | "Cargo.lock")
