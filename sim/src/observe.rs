@@ -54,7 +54,7 @@ pub enum LockEvent<'a> {
     Wants {
         /// The lock, and the worker's key.
         mutex: &'a Mutex,
-        /// The client that asks.
+        /// The client that asks for it: the worker's, or that of the conversation which a member holds for it.
         worker: ClientId,
     },
     /// It takes itself for the lock's owner from now on, because of the answer that it got last.
@@ -63,7 +63,7 @@ pub enum LockEvent<'a> {
         mutex: &'a Mutex,
         /// At which revision its key was created.
         created: Revision,
-        /// The client that asked.
+        /// The client that asked for it.
         worker: ClientId,
     },
     /// It is about to write to what the lock protects, if it still owns the lock.

@@ -401,8 +401,9 @@ fn swarm_workload(weather: Weather) -> WorkloadSpec {
             workers: Span::new(2, 5),
             locks: Span::new(1, 2),
             session_ms: Span::new(1_000, 9_000),
-            hold_ms: Span::new(50, 1_500),
-            pause_permille: 150,
+            hold_ms: Span::new(50, 3_000),
+            pause_permille: [150, 400][usize::try_from(below(nth(draw, 102), 2)).expect("below two")],
+            service_permille: [0, 300, 600, 1_000][usize::try_from(below(nth(draw, 101), 4)).expect("below four")],
         });
     }
     spec

@@ -51,7 +51,7 @@ pub enum Ask<A> {
 
 impl<A> Ask<A> {
     /// The same with another kind of answer.
-    fn map<B>(self, into: impl FnOnce(A) -> B) -> Ask<B> {
+    pub fn map<B>(self, into: impl FnOnce(A) -> B) -> Ask<B> {
         match self {
             Ask::Call(request) => Ask::Call(request),
             Ask::Watch(watchers) => Ask::Watch(watchers),

@@ -236,8 +236,8 @@ impl Default for WorkloadSpec {
     }
 }
 
-/// Workers that take locks as etcd's own client library does: each has one session after the other, a lease that is
-/// kept alive, and in it one lock after the other.
+/// Workers that take locks, as etcd's own client library does or by the lock service: each has one session after the
+/// other, a lease that is kept alive, and in it one lock after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LockSpec {
@@ -252,6 +252,8 @@ pub struct LockSpec {
     /// Out of 1,000 times that a worker waits for a lock, and out of as many that it got one, at how many its process
     /// pauses for about as long as its lease lives.
     pub pause_permille: u32,
+    /// Out of 1,000 locks, how many are asked of a member's lock service, and given back there.
+    pub service_permille: u32,
 }
 
 impl Default for LockSpec {
@@ -262,6 +264,7 @@ impl Default for LockSpec {
             session_ms: Span::new(1_000, 8_000),
             hold_ms: Span::fixed(800),
             pause_permille: 150,
+            service_permille: 0,
         }
     }
 }
@@ -360,6 +363,9 @@ impl LockSpec {
         }
         if self.pause_permille > 1_000 {
             return Err(("pause_permille", "`pause_permille` takes 0 to 1000".into()));
+        }
+        if self.service_permille > 1_000 {
+            return Err(("service_permille", "`service_permille` takes 0 to 1000".into()));
         }
         Ok(())
     }

@@ -130,5 +130,6 @@ fn lock_workers_are_left_out_unless_they_are_asked_for_and_their_numbers_have_ra
     assert!(wrong("workers = 101").ends_with("`workers` takes 0 to 100"));
     assert!(wrong("locks = 0").ends_with("`locks` takes 1 to 100"));
     assert!(wrong("pause_permille = 1001").ends_with("`pause_permille` takes 0 to 1000"));
+    assert!(wrong("service_permille = 1001").ends_with("`service_permille` takes 0 to 1000"));
     assert!(wrong("ttl = 3").contains("unknown field `ttl`"));
 }

@@ -1,5 +1,5 @@
 //! Locks as etcd's own client library takes them, without a lock service (its session and mutex): what is asked, and
-//! what follows from the answers.
+//! what follows from the answers. Who asks a lock service has the same sessions, and the same keys.
 //!
 //! A session is a lease that is kept alive. Whoever wants a lock creates a key of its own below the lock's prefix, with
 //! that lease; the key that was created first owns the lock, and the others wait until all that were created before
@@ -23,7 +23,7 @@ use crate::weather::{Domain, Weather, below, nth, permille};
 
 const MS: u64 = 1_000_000;
 /// Sessions are numbered from here on, and have so many numbers each for what is done in them.
-const FIRST_SESSION: u64 = 1 << 41;
+pub const FIRST_SESSION: u64 = 1 << 41;
 /// How many operations a session has at most.
 pub const STEPS_MAX: u64 = 1 << 12;
 const SESSIONS_MAX: u64 = 1 << 10;
@@ -37,6 +37,8 @@ pub struct Locks {
     pub locks: u64,
     /// Out of 1,000 moments at which a worker waits for a lock or has just got it, at how many its process pauses.
     pub pause_permille: u64,
+    /// Out of 1,000 locks, how many are asked of the lock service.
+    pub service_permille: u64,
     /// How long an owner keeps a lock, at most.
     pub hold_ns: u64,
     /// How far a worker's clock may be off, in parts per million.
@@ -51,6 +53,7 @@ impl Locks {
             workers: u32::try_from(pick(0, spec.workers)).expect("checked: at most 100"),
             locks: pick(1, spec.locks),
             pause_permille: spec.pause_permille.into(),
+            service_permille: spec.service_permille.into(),
             hold_ns: pick(2, spec.hold_ms).max(1) * MS,
             skew_ppm,
         }
@@ -109,11 +112,18 @@ pub enum Tried {
 impl Mutex {
     /// The lock of this number for the session with this lease.
     ///
-    /// Both names are before all other keys that clients use, so that nobody deletes them as part of a range.
+    /// Both names are before all other keys that clients use, so that nobody deletes them as part of a range. The lease
+    /// is written as Go prints a signed number in hexadecimal digits.
     pub fn new(number: u64, lease: i64) -> Mutex {
         let prefix = format!("held/{number:02}/");
-        let key = Bytes::from(format!("{prefix}{lease:x}"));
+        let sign = if lease < 0 { "-" } else { "" };
+        let key = Bytes::from(format!("{prefix}{sign}{:x}", lease.unsigned_abs()));
         Mutex { prefix: Bytes::from(prefix), key, lease, guarded: Bytes::from(format!("guarded/{number:02}")) }
+    }
+
+    /// What a lock service calls the lock.
+    pub fn name(&self) -> Bytes {
+        self.prefix.slice(..self.prefix.len() - 1)
     }
 
     /// Creates the session's key unless it is there, and tells whose key was created first.
@@ -128,7 +138,7 @@ impl Mutex {
     }
 
     /// What the answer to [`Mutex::acquire`] means.
-    pub fn acquired(&self, response: &Response) -> Tried {
+    pub fn acquired(response: &Response) -> Tried {
         let Response::Txn(done) = response else { return Tried::Again };
         let found = |place: usize| match done.responses.get(place).map(|response| &response.response) {
             Some(Some(OpResponse::ResponseRange(found))) => found.kvs.first(),
@@ -249,6 +259,16 @@ impl Round {
         below(nth(self.draw, 1), locks.hold_ns)
     }
 
+    /// Whether the lock is asked of a lock service.
+    pub fn by_service(self, locks: &Locks) -> bool {
+        permille(nth(self.draw, 5), locks.service_permille)
+    }
+
+    /// For how long somebody who asks a lock service at `now` waits for its answer.
+    pub fn patience_ns(self, now: u64) -> u64 {
+        200 * MS + below(nth(nth(self.draw, 6), now), 5_000 * MS)
+    }
+
     /// How many times the owner writes to what is protected.
     pub fn writes(self) -> u64 {
         below(nth(self.draw, 2), 4)
@@ -286,19 +306,19 @@ mod tests {
 
     #[test]
     fn who_created_its_key_first_owns_the_lock_and_others_wait() {
-        let mutex = Mutex::new(1, 0x77);
-        assert_eq!(mutex.acquired(&txn(true, None, Some(9))), Tried::Owns(9));
-        assert_eq!(mutex.acquired(&txn(true, None, Some(5))), Tried::Waits(9));
-        assert_eq!(mutex.acquired(&txn(false, Some(5), Some(5))), Tried::Owns(5), "it had the lock already");
-        assert_eq!(mutex.acquired(&txn(false, Some(7), Some(5))), Tried::Waits(7));
-        assert_eq!(mutex.acquired(&txn(false, None, None)), Tried::Again);
+        assert_eq!(Mutex::acquired(&txn(true, None, Some(9))), Tried::Owns(9));
+        assert_eq!(Mutex::acquired(&txn(true, None, Some(5))), Tried::Waits(9));
+        assert_eq!(Mutex::acquired(&txn(false, Some(5), Some(5))), Tried::Owns(5), "it had the lock already");
+        assert_eq!(Mutex::acquired(&txn(false, Some(7), Some(5))), Tried::Waits(7));
+        assert_eq!(Mutex::acquired(&txn(false, None, None)), Tried::Again);
     }
 
     #[test]
     fn names_of_locks_are_before_all_other_keys() {
         let mutex = Mutex::new(12, -1);
         assert!(mutex.key.starts_with(&mutex.prefix) && mutex.key < "k" && mutex.guarded < "k");
-        assert_eq!(mutex.key, "held/12/ffffffffffffffff");
+        assert_eq!(mutex.key, "held/12/-1");
+        assert_eq!((Mutex::new(3, 0x1f).key, mutex.name()), ("held/03/1f".into(), "held/12".into()));
         assert!(mutex.first().range_end > mutex.key && Mutex::new(13, 0).prefix >= mutex.first().range_end);
     }
 

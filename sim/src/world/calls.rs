@@ -115,8 +115,7 @@ impl World<'_> {
         self.record.begin(self.now, 8, Some(node));
         self.record.number(u64::from(client));
         let host = &mut self.hosts[node];
-        host.calls_made += 1;
-        let call = CallId(host.calls_made);
+        let call = host.new_call();
         host.calls.insert(call, Caller { client, attempt, arrived_at: self.now });
         self.record.say(|| format!("call {call} of c{client}"));
         if self.reads_unconfirmed(node, call, &request) {
@@ -164,6 +163,8 @@ impl World<'_> {
     pub(super) fn reply(&mut self, node: NodeIndex, call: CallId, answer: Answer) {
         if let Some(caller) = self.hosts[node].calls.remove(&call) {
             self.answer(caller.client, caller.attempt, node, answer);
+        } else if let Answer::Result(result) = answer {
+            self.conversation_is_answered(node, call, result);
         }
     }
 
@@ -334,5 +335,6 @@ impl World<'_> {
         for (session, generation) in streams {
             self.break_stream(session, generation, tells && self.hosts[node].client_cuts == 0);
         }
+        self.break_conversations(node, tells);
     }
 }

@@ -176,6 +176,9 @@ impl World<'_> {
         if let Some(worker) = self.workers.iter().position(|worker| worker.session.is_some()) {
             return Some(format!("lock worker {worker} has not ended its session"));
         }
+        if let Some(node) = core.iter().find(|node| !self.hosts[**node].conversations.held.is_empty()) {
+            return Some(format!("m{} has not ended all conversations about locks", node + 1));
+        }
         let deaf = self.sessions.iter().find(|session| session.is_waiting());
         deaf.map(|session| format!("nobody confirmed the watch of operation {}", session.op()))
     }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use detcd_core::api::{ReadRequest, Request, Response, Status};
 use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest};
-use detcd_core::types::{CallId, DiskOp, StreamId};
+use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
+use detcd_core::types::{CallId, DiskOp, Revision, StreamId};
 use detcd_core::watch::WatchMessage;
 use detcd_core::{DiskError, DiskReply, StoreView};
 
@@ -72,6 +73,48 @@ pub(super) enum LockTimer {
     Keep,
 }
 
+/// What a client asks a member's lock service for.
+#[derive(Debug)]
+pub(super) enum LockAsked {
+    Lock(LockRequest),
+    Unlock(UnlockRequest),
+}
+
+/// What it gets for that.
+#[derive(Debug)]
+pub(super) enum LockTold {
+    /// It owns the lock by this key. That it was created at this revision the service does not say: who needs it reads
+    /// the key. Others were before it, or not.
+    Locked { key: Bytes, created: Revision, waited: bool },
+    /// It has given the lock back.
+    Unlocked,
+    /// The service failed.
+    Failed(Status),
+    /// Nobody listens there: nothing was done.
+    Refused,
+    /// The connection broke: nobody knows.
+    Reset,
+}
+
+/// What happens to a conversation that a member holds for a client of its lock service.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// The client of this lock worker asks for it.
+    Begins { worker: u32, asked: LockAsked },
+    /// The member answers its call.
+    Answered { call: CallId, result: Box<Result<Response, Status>> },
+    /// Its watchers tell something.
+    Watched { stream: StreamId, batch: Vec<WatchMessage> },
+    /// Its watchers tell nothing any more.
+    Interrupted { stream: StreamId, why: Status },
+    /// Its answer leaves for the client.
+    Leaves,
+    /// The client waits no longer.
+    Hangup,
+    /// To try again to take back what it did.
+    Undo,
+}
+
 #[derive(Debug)]
 pub(super) enum Event {
     Wake { node: NodeIndex, token: u64 },
@@ -90,6 +133,8 @@ pub(super) enum Event {
     StreamEnded { session: usize, generation: u64, from: Departure },
     Watch { session: usize, generation: u64, timer: WatchTimer },
     Lock { worker: u32, session: u64, timer: LockTimer },
+    Conversation { node: NodeIndex, number: u64, word: Word },
+    LockTold { worker: u32, number: u64, from: Departure, told: LockTold },
     FaultStart { index: usize },
     FaultEnd { index: usize },
     Flap { index: usize },

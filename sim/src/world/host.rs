@@ -7,6 +7,7 @@ use detcd_core::types::{CallId, NodeId, StreamId};
 use detcd_core::{Node, NodeStatus, Phase};
 
 use super::ambush::Ambush;
+use super::conversation::Conversations;
 use super::event::{Departure, Event};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -41,6 +42,8 @@ pub(super) struct Host {
     pub calls_made: u64,
     pub streams: BTreeMap<StreamId, (usize, u64)>,
     pub streams_made: u64,
+    /// What it holds for clients of its lock service, and whose calls and watches are for that.
+    pub conversations: Conversations,
     /// How many faults keep it paused, down, out of room, away from clients.
     pub pauses: u32,
     pub downs: u32,
@@ -85,6 +88,7 @@ impl Host {
             calls_made: 0,
             streams: BTreeMap::new(),
             streams_made: 0,
+            conversations: Conversations::default(),
             pauses: 0,
             downs: 0,
             no_space: 0,
@@ -105,6 +109,18 @@ impl Host {
         }
     }
 
+    /// A name for a call that it has not had before.
+    pub fn new_call(&mut self) -> CallId {
+        self.calls_made += 1;
+        CallId(self.calls_made)
+    }
+
+    /// A name for a stream that it has not had before.
+    pub fn new_stream(&mut self) -> StreamId {
+        self.streams_made += 1;
+        StreamId(self.streams_made)
+    }
+
     pub fn is_up(&self) -> bool {
         self.node.is_some()
     }
@@ -118,6 +134,7 @@ impl Host {
         self.wake_token += 1;
         self.calls.clear();
         self.streams.clear();
+        self.conversations = Conversations::default();
         self.deferred.clear();
         self.ambush = None;
         self.stopping = false;

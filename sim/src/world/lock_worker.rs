@@ -6,7 +6,8 @@ use bytes::Bytes;
 use detcd_core::api::Response;
 use detcd_core::types::Revision;
 
-use crate::history::{OpId, Outcome};
+use crate::history::{ClientId, OpId, Outcome};
+use crate::observe::NodeIndex;
 use crate::workload::locks::{Mutex, Round, STEPS_MAX};
 use crate::workload::padded;
 
@@ -47,6 +48,8 @@ pub(super) struct LockSession {
     pub steps: u64,
     /// Counts its timers: only the last one counts.
     pub ticket: u64,
+    /// What it waits for from a lock service.
+    pub asked: Option<Asked>,
 }
 
 /// How far a session is.
@@ -58,6 +61,10 @@ pub(super) enum Stage {
     Idle,
     /// It asks for a lock.
     Acquiring(Turn),
+    /// It waits until a lock service says that it owns a lock.
+    Asking(Turn),
+    /// It waits until a lock service says that it has given a lock back.
+    Returning,
     /// Its key was created at this revision, and it waits for those that were created before.
     Waiting(Turn, Revision),
     /// Nobody is before it any more; is its own key still there?
@@ -77,6 +84,18 @@ pub(super) enum Stage {
 pub(super) struct Turn {
     pub mutex: Mutex,
     pub round: Round,
+    /// Whose requests decide who owns it: the worker's client, or that of a member's conversation for it.
+    pub by: ClientId,
+}
+
+/// A request to a lock service that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The conversation's number.
+    pub number: u64,
+    pub node: NodeIndex,
+    /// When the request arrives.
+    pub arrives_at: u64,
 }
 
 /// What an owner still does.
@@ -142,6 +161,7 @@ mod tests {
             rounds: 0,
             steps: 0,
             ticket: 0,
+            asked: None,
         }
     }
 

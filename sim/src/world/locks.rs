@@ -25,7 +25,7 @@ impl World<'_> {
     }
 
     /// The clients of a worker: the one that asks, and the one that keeps its session alive.
-    fn clients_of(&self, worker: u32) -> (u32, u32) {
+    pub(super) fn clients_of(&self, worker: u32) -> (u32, u32) {
         let all = u32::try_from(self.clients.len()).expect("few clients");
         let first = all - 2 * self.plan.workload.locks.workers + 2 * worker;
         (first, first + 1)
@@ -65,6 +65,7 @@ impl World<'_> {
                 rounds: 0,
                 steps: 0,
                 ticket: 0,
+                asked: None,
             };
             self.workers[worker as usize].session = Some(session);
             self.lock_asks(worker, request);
@@ -72,7 +73,7 @@ impl World<'_> {
         }
     }
 
-    fn lock_session(&mut self, worker: u32) -> &mut LockSession {
+    pub(super) fn lock_session(&mut self, worker: u32) -> &mut LockSession {
         self.workers[worker as usize].session.as_mut().expect("it has a session")
     }
 
@@ -88,7 +89,7 @@ impl World<'_> {
     }
 
     /// The worker does the next thing after a while, or when its process goes on.
-    fn lock_waits(&mut self, worker: u32, wait_ns: u64) {
+    pub(super) fn lock_waits(&mut self, worker: u32, wait_ns: u64) {
         let at = self.now + wait_ns;
         let session = self.lock_session(worker);
         session.ticket += 1;
@@ -104,7 +105,7 @@ impl World<'_> {
     }
 
     /// The session is over for its process; what was left undone is left to the lease.
-    fn end_lock_session(&mut self, worker: u32) {
+    pub(super) fn end_lock_session(&mut self, worker: u32) {
         self.workers[worker as usize].session = None;
         self.begin_lock_session(worker);
     }
@@ -168,7 +169,7 @@ impl World<'_> {
         let stage = std::mem::replace(&mut self.lock_session(worker).stage, Stage::Idle);
         match stage {
             Stage::Granting => self.lease_granted(worker, outcome),
-            Stage::Idle => unreachable!("it has asked for nothing"),
+            Stage::Idle | Stage::Asking(_) | Stage::Returning => unreachable!("it has asked no client for anything"),
             Stage::Acquiring(turn) => self.lock_tried(worker, turn, outcome),
             Stage::Waiting(turn, own) => {
                 let is_first = matches!(outcome, Outcome::Ok(response) if Mutex::is_first(response));
@@ -227,8 +228,9 @@ impl World<'_> {
     /// Does what the stage asks for next.
     fn lock_acts(&mut self, worker: u32) {
         let now = self.now;
+        let has_gone = self.leave_lock_service(worker);
         let session = self.lock_session(worker);
-        if now >= session.until {
+        if has_gone || now >= session.until {
             // One in three processes just dies, and leaves what it has to its lease.
             let dies = below(nth(session.draw, 6), 3) == 0;
             return if dies { self.end_lock_session(worker) } else { self.revoke_lock_session(worker) };
@@ -242,6 +244,7 @@ impl World<'_> {
             Stage::Granting | Stage::Writing(..) | Stage::Releasing | Stage::Revoking => {
                 unreachable!("it waits for an answer")
             }
+            Stage::Asking(_) | Stage::Returning => unreachable!("it has just left the lock service"),
         }
     }
 
@@ -254,11 +257,14 @@ impl World<'_> {
         session.rounds += 1;
         let (round, lease) = (Round::new(session.draw, session.rounds), session.lease);
         let mutex = Mutex::new(round.lock(&self.plan.workload.locks), lease);
-        self.observe(Observation::Lock(LockEvent::Wants { mutex: &mutex, worker: ClientId(asks) }));
-        self.try_lock(worker, Turn { mutex, round });
+        self.try_lock(worker, Turn { mutex, round, by: ClientId(asks) });
     }
 
     fn try_lock(&mut self, worker: u32, turn: Turn) {
+        if turn.round.by_service(&self.plan.workload.locks) {
+            return self.ask_for_lock(worker, turn);
+        }
+        self.observe(Observation::Lock(LockEvent::Wants { mutex: &turn.mutex, worker: turn.by }));
         let session = self.lock_session(worker);
         let request = turn.mutex.acquire(session.next_value());
         session.stage = Stage::Acquiring(turn);
@@ -267,7 +273,7 @@ impl World<'_> {
 
     fn lock_tried(&mut self, worker: u32, turn: Turn, outcome: &Outcome) {
         let tried = match outcome {
-            Outcome::Ok(response) => turn.mutex.acquired(response),
+            Outcome::Ok(response) => Mutex::acquired(response),
             Outcome::Failed(Status::LeaseNotFound) => return self.end_lock_session(worker),
             Outcome::Failed(_) | Outcome::Unknown => Tried::Again,
         };
@@ -284,7 +290,7 @@ impl World<'_> {
     }
 
     /// Now and then the process stands still: neither does it ask for anything, nor does it keep its session alive.
-    fn pause_lock_worker(&mut self, worker: u32, round: Round, owns: bool) {
+    pub(super) fn pause_lock_worker(&mut self, worker: u32, round: Round, owns: bool) {
         let ttl_ns = self.lock_session(worker).ttl_ns;
         let pause_ns = round.pause_ns(&self.plan.workload.locks, owns, ttl_ns);
         let until = self.now + pause_ns;
@@ -294,13 +300,13 @@ impl World<'_> {
     }
 
     /// The worker takes itself for the owner from now on.
-    fn lock_owned(&mut self, worker: u32, turn: Turn, own: Revision) {
+    pub(super) fn lock_owned(&mut self, worker: u32, turn: Turn, own: Revision) {
         let (asks, _) = self.clients_of(worker);
         self.record.begin(self.now, 20, None);
         self.record.number(u64::from(worker));
         self.record.number(own.unsigned_abs());
         self.record.say(|| format!("c{asks} owns {:?} by revision {own}", turn.mutex.key));
-        self.observe(Observation::Lock(LockEvent::Owns { mutex: &turn.mutex, created: own, worker: ClientId(asks) }));
+        self.observe(Observation::Lock(LockEvent::Owns { mutex: &turn.mutex, created: own, worker: turn.by }));
         let hold_ns = turn.round.hold_ns(&self.plan.workload.locks);
         let keeps = Keeps { until: self.now + hold_ns, writes: turn.round.writes() };
         self.pause_lock_worker(worker, turn.round, true);
@@ -327,11 +333,14 @@ impl World<'_> {
         if now < keeps.until {
             return self.lock_waits(worker, keeps.until - now);
         }
-        session.stage = Stage::Releasing;
+        if turn.round.by_service(&self.plan.workload.locks) {
+            return self.return_lock(worker, &turn);
+        }
+        self.lock_session(worker).stage = Stage::Releasing;
         self.lock_asks(worker, turn.mutex.unlock());
     }
 
-    fn revoke_lock_session(&mut self, worker: u32) {
+    pub(super) fn revoke_lock_session(&mut self, worker: u32) {
         let session = self.lock_session(worker);
         session.stage = Stage::Revoking;
         let id = session.lease;

@@ -136,7 +136,8 @@ impl World<'_> {
             | Event::LinkHint { node, .. }
             | Event::Arrive { node, .. }
             | Event::Hangup { node, .. }
-            | Event::StreamIn { node, .. } => *node,
+            | Event::StreamIn { node, .. }
+            | Event::Conversation { node, .. } => *node,
             Event::Frame { to, .. } => *to,
             _ => return Some(event),
         };

@@ -4,11 +4,14 @@ mod ambush;
 mod calls;
 mod client;
 mod converge;
+mod conversation;
+mod conversations;
 mod crash_point;
 mod damage;
 mod describe;
 mod event;
 mod host;
+mod lock_service;
 mod lock_worker;
 mod locks;
 mod marks;
@@ -223,6 +226,8 @@ impl<'a> World<'a> {
             Event::StreamEnded { session, generation, from } => self.stream_ended(session, generation, from),
             Event::Watch { session, generation, timer } => self.watch_timer(session, generation, timer),
             Event::Lock { worker, session, timer } => self.lock_timer(worker, session, timer),
+            Event::Conversation { node, number, word } => self.conversation(node, number, word),
+            Event::LockTold { worker, number, from, told } => self.lock_service_told(worker, number, from, told),
             Event::FaultStart { index } => self.fault_starts(index),
             Event::FaultEnd { index } => self.fault_ends(index),
             Event::Flap { index } => self.flap(index),

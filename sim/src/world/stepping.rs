@@ -133,7 +133,7 @@ impl World<'_> {
                 self.queue.push(self.now + wait_ns, Event::ReadDue { node, boot, call, read });
             }
             Effect::Push { stream, batch } => self.push(node, stream, batch),
-            Effect::EndStream { stream, .. } => self.end_stream(node, stream),
+            Effect::EndStream { stream, status } => self.end_stream(node, stream, status),
             Effect::Disk { op, action } => self.disk(node, op, action),
             Effect::Discard(garbage) => drop(garbage),
             Effect::Stopped => self.stopped(node),

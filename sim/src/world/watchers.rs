@@ -1,6 +1,7 @@
 //! Clients that watch: a stream to one member, and one or some watchers on it; when it breaks, another one elsewhere,
 //! from where the last one ended.
 
+use detcd_core::api::Status;
 use detcd_core::proto::etcdserverpb::watch_request::RequestUnion;
 use detcd_core::proto::etcdserverpb::{WatchProgressRequest, WatchRequest, WatchResponse};
 use detcd_core::types::StreamId;
@@ -9,7 +10,7 @@ use detcd_core::{Input, StreamOp};
 use prost::Message;
 
 use super::World;
-use super::event::{Departure, Event, StreamIn, WatchTimer};
+use super::event::{Departure, Event, StreamIn, WatchTimer, Word};
 use super::session::{CREDIT_BYTES, Session, Watch};
 use crate::history::{ClientId, HistoryEvent, WatcherId};
 use crate::observe::NodeIndex;
@@ -100,7 +101,8 @@ impl World<'_> {
         }
     }
 
-    fn watch_delay_ns(&self, client: u32, node: NodeIndex, direction: u64) -> u64 {
+    /// How long something travels between a client that waits for a member's word, and the member.
+    pub(super) fn watch_delay_ns(&self, client: u32, node: NodeIndex, direction: u64) -> u64 {
         let words = [u64::from(client), node as u64, direction, self.now];
         self.plan.client_links.delay_ns(self.weather.draw(Domain::ClientLink, &words))
     }
@@ -135,8 +137,7 @@ impl World<'_> {
 
     fn stream_opens(&mut self, session: usize, node: NodeIndex, request: WatchRequest) {
         let host = &mut self.hosts[node];
-        host.streams_made += 1;
-        let stream = StreamId(host.streams_made);
+        let stream = host.new_stream();
         let state = &mut self.sessions[session];
         host.streams.insert(stream, (session, state.generation));
         state.stream = Some((stream, host.boot));
@@ -168,7 +169,9 @@ impl World<'_> {
 
     /// A member writes to a stream.
     pub(super) fn push(&mut self, node: NodeIndex, stream: StreamId, batch: Vec<WatchMessage>) {
-        let Some((session, generation)) = self.hosts[node].streams.get(&stream).copied() else { return };
+        let Some((session, generation)) = self.hosts[node].streams.get(&stream).copied() else {
+            return self.conversation_is_told(node, stream, |stream| Word::Watched { stream, batch });
+        };
         let state = &self.sessions[session];
         let delay_ns = self.watch_delay_ns(state.client, node, 2);
         let from = self.departure(node, delay_ns);
@@ -178,8 +181,10 @@ impl World<'_> {
     }
 
     /// A member ends a stream.
-    pub(super) fn end_stream(&mut self, node: NodeIndex, stream: StreamId) {
-        let Some((session, generation)) = self.hosts[node].streams.remove(&stream) else { return };
+    pub(super) fn end_stream(&mut self, node: NodeIndex, stream: StreamId, why: Status) {
+        let Some((session, generation)) = self.hosts[node].streams.remove(&stream) else {
+            return self.conversation_is_told(node, stream, |stream| Word::Interrupted { stream, why });
+        };
         let at = self.sessions[session].last_arrival.max(self.now) + 1;
         let from = self.departure(node, 0);
         self.queue.push(at, Event::StreamEnded { session, generation, from });

@@ -16,6 +16,9 @@
 //!   key is the first below the prefix, or not at all: a former owner's writes do not succeed once another one owns the
 //!   lock, whatever it believes.
 //!
+//! Who asks a member's lock service owns a lock by what the member asked for it. So it is judged by the requests of the
+//! conversation, which is a client of its own in the history, and not by when it began to wait for the service.
+//!
 //! A key below a lock's prefix is a session's until its lease ends; that it goes with the lease and not before is for
 //! [`super::leases`] and [`super::serializability`].
 
@@ -95,7 +98,7 @@ pub struct Locks {
     /// What the next request writes to what a lock protects: the lock, and the value.
     next_write: Option<(Bytes, Bytes)>,
     writing: BTreeMap<OpId, (Bytes, Bytes)>,
-    /// When each lock worker asked for something last.
+    /// When each lock worker, and each conversation for one, asked for something last.
     asked: BTreeMap<ClientId, Nanos>,
 }
 

@@ -1,0 +1,225 @@
+//! What a member remembers of the conversations that it holds for the clients of its lock service.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use detcd_core::api::{Request, Response, Status};
+use detcd_core::locks::{Ask, Conversation, Left, Lock, Pending, Unlock};
+use detcd_core::proto::etcdserverpb::WatchResponse;
+use detcd_core::types::{CallId, Revision, StreamId};
+
+use super::client::says_nothing_was_done;
+use super::event::{LockAsked, LockTold};
+use crate::history::{ClientId, OpId, Outcome};
+use crate::workload::locks::{FIRST_SESSION, Mutex, Tried};
+
+/// Calls of conversations are numbered from here on, and have so many numbers each.
+const FIRST_CALL: u64 = 1 << 42;
+const CALLS_MAX: u64 = 1 << 10;
+/// In the history each conversation is a client of its own; these are numbered from here on.
+const FIRST_CLIENT: u32 = 2_000_000;
+
+/// The client that a conversation's calls are told of in the history.
+pub(super) fn client_of(number: u64) -> ClientId {
+    ClientId(FIRST_CLIENT + u32::try_from(number - FIRST_SESSION).expect("a number of a session"))
+}
+
+/// All that a member holds, by number, and whose its calls and its watches are. They die with its process.
+#[derive(Debug, Default)]
+pub(super) struct Conversations {
+    pub held: BTreeMap<u64, Talk>,
+    pub calls: BTreeMap<CallId, u64>,
+    pub streams: BTreeMap<StreamId, u64>,
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub worker: u32,
+    pub state: State,
+    /// How it ended, while that waits to leave for its client: with a key that owns, or none for a lock given back.
+    pub answer: Option<Result<Option<Bytes>, Status>>,
+    /// The call under way, and its number in the history.
+    pub call: Option<(CallId, OpId)>,
+    calls: u64,
+    /// The stream on which it watches.
+    pub stream: Option<StreamId>,
+    /// When its key was created, once it knows.
+    created: Revision,
+    /// It has waited for others.
+    pub has_watched: bool,
+    /// What it is told arrives in order.
+    pub last_word_at: u64,
+}
+
+/// Who still needs it.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Its client waits.
+    Held(Held),
+    /// Its client has gone, and the answer to its last call tells what is to be taken back.
+    Pending(Pending),
+    /// Its client has gone, and this is tried until then.
+    Undoing(Request, u64),
+    /// Nobody does.
+    Over,
+}
+
+/// What it is about.
+#[derive(Debug)]
+pub(super) enum Held {
+    Lock(Lock),
+    Unlock(Unlock),
+}
+
+impl Talk {
+    /// One that has not begun.
+    pub fn new(worker: u32, asked: LockAsked) -> Talk {
+        let held = match asked {
+            LockAsked::Lock(request) => Held::Lock(Lock::new(&request)),
+            LockAsked::Unlock(request) => Held::Unlock(Unlock::new(request)),
+        };
+        Talk {
+            worker,
+            state: State::Held(held),
+            answer: None,
+            call: None,
+            calls: 0,
+            stream: None,
+            created: 0,
+            has_watched: false,
+            last_word_at: 0,
+        }
+    }
+
+    /// The number of its next call, if it is the conversation of this number.
+    pub fn next_op(&mut self, number: u64) -> OpId {
+        self.calls += 1;
+        assert!(self.calls < CALLS_MAX, "conversation {number} does not end");
+        OpId(FIRST_CALL + (number - FIRST_SESSION) * CALLS_MAX + self.calls)
+    }
+
+    /// Learns when its key was created: the first transaction of a lock's conversation asks for that.
+    pub fn learn(&mut self, result: &Result<Response, Status>) {
+        if let (0, State::Held(Held::Lock(_)), Ok(response)) = (self.created, &self.state, result)
+            && let Tried::Owns(own) | Tried::Waits(own) = Mutex::acquired(response)
+        {
+            self.created = own;
+        }
+    }
+
+    /// What its client is told, now that it is over.
+    pub fn told(self) -> Option<LockTold> {
+        self.answer.map(|answer| match answer {
+            Ok(Some(key)) => LockTold::Locked { key, created: self.created, waited: self.has_watched },
+            Ok(None) => LockTold::Unlocked,
+            Err(why) => LockTold::Failed(why),
+        })
+    }
+}
+
+impl Conversation for Held {
+    type Answer = Option<Bytes>;
+
+    fn begin(&mut self) -> Ask<Option<Bytes>> {
+        match self {
+            Held::Lock(lock) => lock.begin().map(|locked| Some(locked.key)),
+            Held::Unlock(unlock) => unlock.begin().map(|_| None),
+        }
+    }
+
+    fn answered(&mut self, result: Result<Response, Status>) -> Ask<Option<Bytes>> {
+        match self {
+            Held::Lock(lock) => lock.answered(result).map(|locked| Some(locked.key)),
+            Held::Unlock(unlock) => unlock.answered(result).map(|_| None),
+        }
+    }
+
+    fn watched(&mut self, response: WatchResponse) -> Option<Ask<Option<Bytes>>> {
+        match self {
+            Held::Lock(lock) => lock.watched(response).map(|ask| ask.map(|locked| Some(locked.key))),
+            Held::Unlock(unlock) => unlock.watched(response).map(|ask| ask.map(|_| None)),
+        }
+    }
+
+    fn interrupted(&mut self, why: Status) -> Ask<Option<Bytes>> {
+        match self {
+            Held::Lock(lock) => lock.interrupted(why).map(|locked| Some(locked.key)),
+            Held::Unlock(unlock) => unlock.interrupted(why).map(|_| None),
+        }
+    }
+
+    fn leave(self) -> Left {
+        match self {
+            Held::Lock(lock) => lock.leave(),
+            Held::Unlock(unlock) => unlock.leave(),
+        }
+    }
+}
+
+/// How a call of a conversation ended; all of them may write.
+pub(super) fn outcome_of(result: &Result<Response, Status>) -> Outcome {
+    match result {
+        Ok(response) => Outcome::Ok(response.clone()),
+        Err(status) if says_nothing_was_done(*status) => Outcome::Failed(*status),
+        Err(_) => Outcome::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use detcd_core::proto::etcdserverpb as pb;
+    use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
+
+    fn lock() -> Talk {
+        Talk::new(3, LockAsked::Lock(LockRequest { name: "held/01".into(), lease: 7 }))
+    }
+
+    #[test]
+    fn calls_of_conversations_have_numbers_and_clients_of_their_own() {
+        let (mut one, mut other) = (lock(), lock());
+        let (first, next) = (FIRST_SESSION + 5, FIRST_SESSION + 6);
+        let ops: Vec<u64> = (1..CALLS_MAX).map(|_| one.next_op(first).0).collect();
+        assert!(ops.is_sorted_by(|a, b| a < b) && ops.last() < Some(&other.next_op(next).0));
+        assert_ne!(client_of(first), client_of(next));
+    }
+
+    #[test]
+    fn an_owner_is_told_its_key_and_when_that_was_created() {
+        let mut talk = lock();
+        let State::Held(held) = &mut talk.state else { panic!("it is held") };
+        let Ask::Call(Request::Txn(enter)) = held.begin() else { panic!("it enters") };
+        let header = Some(pb::ResponseHeader { revision: 9, ..Default::default() });
+        let kv = detcd_core::proto::mvccpb::KeyValue { create_revision: 9, ..Default::default() };
+        let first = pb::RangeResponse { kvs: vec![kv], ..Default::default() };
+        let responses = [
+            pb::response_op::Response::ResponsePut(pb::PutResponse::default()),
+            pb::response_op::Response::ResponseRange(first),
+        ];
+        let responses = responses.map(|response| pb::ResponseOp { response: Some(response) }).into();
+        assert_eq!(enter.success.len(), 2, "what is answered here");
+        let result = Ok(Response::Txn(pb::TxnResponse { header, succeeded: true, responses }));
+        talk.learn(&result);
+        let State::Held(held) = &mut talk.state else { panic!("it is held") };
+        let Ask::Done(answer) = held.answered(result) else { panic!("it owns the lock") };
+        talk.answer = Some(answer);
+        let told = talk.told();
+        let Some(LockTold::Locked { key, created: 9, waited: false }) = told else { panic!("{told:?}") };
+        assert_eq!(key, Mutex::new(1, 7).key);
+    }
+
+    #[test]
+    fn who_gives_a_lock_back_is_told_so_or_why_not() {
+        let end = |result: Result<Response, Status>| {
+            let mut talk = Talk::new(3, LockAsked::Unlock(UnlockRequest { key: "held/01/7".into() }));
+            let State::Held(held) = &mut talk.state else { panic!("it is held") };
+            assert!(matches!(held.begin(), Ask::Call(Request::DeleteRange(_))));
+            let Ask::Done(answer) = held.answered(result) else { panic!("it is over") };
+            talk.answer = Some(answer);
+            talk.told()
+        };
+        assert!(matches!(end(Ok(Response::DeleteRange(pb::DeleteRangeResponse::default()))), Some(LockTold::Unlocked)));
+        assert!(matches!(end(Err(Status::NoLeader)), Some(LockTold::Failed(Status::NoLeader))));
+    }
+}

@@ -1,0 +1,126 @@
+//! Lock workers that ask a member's lock service for a lock, and what they make of its answer, if there is one.
+//!
+//! Who gets none does not know whether it owns the lock, nor what the member still does for it. So it never asks for a
+//! lock with the same lease again: it ends its session.
+
+use detcd_core::api::Status;
+use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
+
+use super::World;
+use super::conversation::client_of;
+use super::event::Departure;
+use super::event::{Event, LockAsked, LockTold, Word};
+use super::lock_worker::{Asked, Stage, Turn};
+use crate::history::OpId;
+use crate::observe::{LockEvent, NodeIndex, Observation};
+use crate::weather::{below, nth};
+
+const MS: u64 = 1_000_000;
+/// When a member notices by itself that a client is gone which it cannot hear.
+const UNHEARD_NS: u64 = 5_000 * MS;
+
+impl World<'_> {
+    /// The worker asks some member for a lock. Now and then its process stands still meanwhile.
+    pub(super) fn ask_for_lock(&mut self, worker: u32, turn: Turn) {
+        let Some(OpId(number)) = self.lock_session(worker).next_op() else { return self.end_lock_session(worker) };
+        let turn = Turn { by: client_of(number), ..turn };
+        self.observe(Observation::Lock(LockEvent::Wants { mutex: &turn.mutex, worker: turn.by }));
+        let lock = LockRequest { name: turn.mutex.name(), lease: turn.mutex.lease };
+        self.pause_lock_worker(worker, turn.round, false);
+        let patience_ns = turn.round.patience_ns(self.now);
+        self.lock_session(worker).stage = Stage::Asking(turn);
+        self.ask_lock_service(worker, number, LockAsked::Lock(lock), patience_ns);
+    }
+
+    /// The worker gives a lock back, perhaps at another member than the one that gave it the lock.
+    pub(super) fn return_lock(&mut self, worker: u32, turn: &Turn) {
+        let session = self.lock_session(worker);
+        let Some(OpId(number)) = session.next_op() else { return self.end_lock_session(worker) };
+        session.stage = Stage::Returning;
+        let unlock = UnlockRequest { key: turn.mutex.key.clone() };
+        let patience_ns = turn.round.patience_ns(self.now);
+        self.ask_lock_service(worker, number, LockAsked::Unlock(unlock), patience_ns);
+    }
+
+    fn ask_lock_service(&mut self, worker: u32, number: u64, asked: LockAsked, patience_ns: u64) {
+        let (client, _) = self.clients_of(worker);
+        let (now, nodes) = (self.now, self.hosts.len() as u64);
+        let session = self.lock_session(worker);
+        // Who stands still is not impatient meanwhile.
+        let patience_ns = patience_ns + session.paused_until.saturating_sub(now);
+        let patience_ns = patience_ns.min(session.until.saturating_sub(now));
+        let node = usize::try_from(below(nth(nth(session.draw, 9), now), nodes)).expect("few members");
+        let arrives_at = now + self.watch_delay_ns(client, node, 5);
+        self.lock_session(worker).asked = Some(Asked { number, node, arrives_at });
+        self.record.begin(now, 26, None);
+        self.record.number(number);
+        self.record.number(node as u64);
+        self.record.say(|| format!("c{client} asks m{} in conversation {number}: {asked:?}", node + 1));
+        if self.hosts[node].client_cuts == 0 {
+            let word = Word::Begins { worker, asked };
+            self.queue.push(arrives_at, Event::Conversation { node, number, word });
+        }
+        self.lock_waits(worker, patience_ns);
+    }
+
+    /// The worker waits for a lock service no longer, if it did; says whether.
+    pub(super) fn leave_lock_service(&mut self, worker: u32) -> bool {
+        let Some(Asked { number, node, arrives_at }) = self.lock_session(worker).asked.take() else { return false };
+        let (client, _) = self.clients_of(worker);
+        let heard = self.hosts[node].client_cuts == 0;
+        let wait_ns = if heard { self.watch_delay_ns(client, node, 6) } else { UNHEARD_NS };
+        // On one connection nothing overtakes.
+        let at = (self.now + wait_ns).max(arrives_at + 1);
+        self.queue.push(at, Event::Conversation { node, number, word: Word::Hangup });
+        true
+    }
+
+    /// A member tells a worker something, or its machine does.
+    pub(super) fn tell_lock_worker(&mut self, node: NodeIndex, number: u64, worker: u32, told: LockTold) {
+        let (client, _) = self.clients_of(worker);
+        let delay_ns = self.watch_delay_ns(client, node, 7);
+        let from = self.departure(node, delay_ns);
+        self.queue.push(self.now + delay_ns, Event::LockTold { worker, number, from, told });
+    }
+
+    /// That arrives, unless its member died before it left, or cannot be heard.
+    pub(super) fn lock_service_told(&mut self, worker: u32, number: u64, from: Departure, told: LockTold) {
+        let host = &self.hosts[from.node];
+        let has_left = matches!(told, LockTold::Refused | LockTold::Reset) || host.let_go(&from);
+        let Some(session) = &mut self.workers[worker as usize].session else { return };
+        if !has_left || host.client_cuts > 0 || session.asked.is_none_or(|asked| asked.number != number) {
+            return;
+        }
+        if session.paused_until > self.now {
+            let at = session.paused_until;
+            self.queue.push(at, Event::LockTold { worker, number, from, told });
+            return;
+        }
+        (session.asked, session.ticket) = (None, session.ticket + 1);
+        let stage = std::mem::replace(&mut session.stage, Stage::Idle);
+        self.record.begin(self.now, 27, None);
+        self.record.number(number);
+        self.record.say(|| format!("conversation {number} ends: {told:?}"));
+        match (stage, told) {
+            (Stage::Asking(mut turn), LockTold::Locked { key, created, waited }) => {
+                if waited {
+                    self.mark("lock service: owned after waiting");
+                }
+                turn.mutex.key = key;
+                self.lock_owned(worker, turn, created);
+            }
+            (Stage::Asking(turn), LockTold::Refused) => {
+                let wait_ns = turn.round.wait_ns(self.now);
+                self.lock_session(worker).stage = Stage::Acquiring(turn);
+                self.lock_waits(worker, wait_ns);
+            }
+            (Stage::Asking(_), LockTold::Failed(Status::LockKeyLost)) => {
+                self.mark("lock service: a waiter lost its lease in the queue");
+                self.end_lock_session(worker);
+            }
+            (Stage::Asking(_), LockTold::Failed(Status::LeaseNotFound)) => self.end_lock_session(worker),
+            (Stage::Returning, LockTold::Unlocked) => self.lock_waits(worker, 10 * MS),
+            _ => self.revoke_lock_session(worker),
+        }
+    }
+}
