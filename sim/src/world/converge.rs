@@ -1,6 +1,9 @@
 //! After the faults: a core of the cluster has to converge, and everything that was begun has to end.
 
-use detcd_core::{Phase, Role};
+use std::collections::VecDeque;
+
+use detcd_core::types::{LogIndex, Term};
+use detcd_core::{Node, NodeStatus, Phase, Role};
 
 use super::World;
 use super::client::{self, Client};
@@ -17,6 +20,8 @@ const MS: u64 = 1_000_000;
 const CHECK_EVERY_NS: u64 = 100 * MS;
 /// For so long everything has to stay as it is, so that what is on its way arrives.
 const SETTLED_NS: u64 = 3_000 * MS;
+/// What a leader writes by itself has to be everywhere after this time.
+const ARRIVES_WITHIN_NS: u64 = 2_000 * MS;
 /// Clients begin what they had not yet begun when faults ended for so long; what is left then is not begun any more.
 const BACKLOG_NS: u64 = 10_000 * MS;
 /// What has to happen for a client once the core has converged has to happen within this time.
@@ -31,8 +36,29 @@ pub(super) struct Convergence {
     probes_made: u64,
     /// Since when everything is as it has to be.
     settled_since: Option<u64>,
+    /// When it was looked, and the term and the last entry of the newest leader then.
+    heads: VecDeque<(u64, Term, LogIndex)>,
     /// Why nothing has to happen any more, if so.
     pub entitled: Option<String>,
+}
+
+impl Convergence {
+    /// The last entry that this leader had [`ARRIVES_WITHIN_NS`] ago; `None` if it did not lead then.
+    fn had(&self, head: &NodeStatus, now: u64) -> Option<LogIndex> {
+        let before = self.heads.iter().rfind(|(at, ..)| at + ARRIVES_WITHIN_NS <= now);
+        before.filter(|(_, term, _)| *term == head.term).map(|(.., last)| *last)
+    }
+}
+
+/// Whether a member has what it has to have of the log of the leader of `head`, in which `had` is the last entry that
+/// has to be everywhere. If that is the leader's last, it is everything: both are the same.
+fn follows(status: &NodeStatus, head: &NodeStatus, had: Option<LogIndex>) -> bool {
+    let Some(had) = had else { return false };
+    let is_of_it = (status.term, status.leader) == (head.term, head.leader);
+    let has_it = status.applied >= had && status.applied <= head.last;
+    let is_equal = status.applied != head.applied || status.state == head.state;
+    let is_all = had < head.last || (status.applied, status.commit, status.last) == (had, had, had);
+    is_of_it && has_it && is_equal && is_all
 }
 
 impl World<'_> {
@@ -107,6 +133,7 @@ impl World<'_> {
     }
 
     pub(super) fn check_convergence(&mut self) {
+        self.note_heads();
         if self.now >= self.plan.heal_at + BACKLOG_NS {
             self.clients.iter_mut().for_each(|client| client.waiting.clear());
         }
@@ -142,6 +169,25 @@ impl World<'_> {
         self.queue.push(self.now + CHECK_EVERY_NS, Event::Check);
     }
 
+    /// Whether a leader goes on writing while nobody asks for anything: as long as leases live, it writes down every so
+    /// often what remains of them (contract, section 1.3).
+    fn writes_down_leases(&self, leader: NodeIndex) -> bool {
+        let interval = self.plan.nodes[leader].lease_checkpoint_interval;
+        let view = self.hosts[leader].node.as_ref().map(Node::view);
+        interval.as_nanos() <= u128::from(SETTLED_NS) && view.is_some_and(|view| view.leases().next().is_some())
+    }
+
+    /// Remembers what the log of the newest leader has now.
+    fn note_heads(&mut self) {
+        let leaders = self.hosts.iter().map(|host| host.status).filter(|status| status.role == Role::Leader);
+        if let Some(head) = leaders.max_by_key(|status| status.term) {
+            self.convergence.heads.push_back((self.now, head.term, head.last));
+        }
+        while self.convergence.heads.front().is_some_and(|(at, ..)| at + 2 * ARRIVES_WITHIN_NS < self.now) {
+            self.convergence.heads.pop_front();
+        }
+    }
+
     /// The first thing that is not yet as it has to be.
     fn unsettled(&self) -> Option<String> {
         let waits_for = |node: &NodeIndex| self.plan.core[*node] && self.hosts[*node].refusal.is_none();
@@ -157,10 +203,10 @@ impl World<'_> {
             return Some("nobody leads".into());
         };
         let head = self.hosts[leader].status;
+        let had = if self.writes_down_leases(leader) { self.convergence.had(&head, self.now) } else { Some(head.last) };
         for &node in &core {
             let status = self.hosts[node].status;
-            let has = (status.term, status.leader, status.applied, status.commit, status.last, status.state);
-            if has != (head.term, head.leader, head.last, head.last, head.last, head.state) {
+            if !follows(&status, &head, had) {
                 return Some(format!("m{} differs from the leader m{}: {status:?} {head:?}", node + 1, leader + 1));
             }
         }
@@ -181,5 +227,62 @@ impl World<'_> {
         }
         let deaf = self.sessions.iter().find(|session| session.is_waiting());
         deaf.map(|session| format!("nobody confirmed the watch of operation {}", session.op()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use detcd_core::digest::Digest;
+    use detcd_core::types::NodeId;
+
+    fn status(applied: u64, last: u64, state: u128) -> NodeStatus {
+        NodeStatus {
+            phase: Phase::Serving,
+            role: Role::Follower,
+            term: Term(3),
+            leader: NodeId(1),
+            commit: LogIndex(applied),
+            applied: LogIndex(applied),
+            last: LogIndex(last),
+            durable: LogIndex(last),
+            state: Digest(state),
+        }
+    }
+
+    #[test]
+    fn where_nobody_writes_everybody_has_everything() {
+        let head = status(10, 10, 7);
+        assert!(follows(&status(10, 10, 7), &head, Some(LogIndex(10))));
+        assert!(!follows(&status(9, 10, 7), &head, Some(LogIndex(10))), "it lags");
+        assert!(!follows(&status(10, 11, 7), &head, Some(LogIndex(10))), "it has something else");
+        assert!(!follows(&status(10, 10, 8), &head, Some(LogIndex(10))), "it differs");
+        assert!(!follows(&NodeStatus { term: Term(2), ..head }, &head, Some(LogIndex(10))), "of another term");
+        let lags = status(9, 10, 7);
+        assert!(!follows(&lags, &lags, Some(LogIndex(10))), "a leader has to have applied it, too");
+    }
+
+    /// A leader writes down what remains of leases for as long as they live.
+    #[test]
+    fn where_a_leader_goes_on_writing_everybody_has_what_it_had() {
+        let head = status(11, 12, 7);
+        for behind in [status(10, 10, 1), status(10, 12, 1), status(11, 12, 7), status(12, 12, 9)] {
+            assert!(follows(&behind, &head, Some(LogIndex(10))), "{behind:?}");
+        }
+        assert!(!follows(&status(9, 12, 1), &head, Some(LogIndex(10))), "it had that before");
+        assert!(!follows(&status(11, 12, 8), &head, Some(LogIndex(10))), "it differs");
+        assert!(!follows(&status(13, 13, 8), &head, Some(LogIndex(10))), "nobody wrote that");
+        assert!(!follows(&head, &head, None), "the leader is new");
+    }
+
+    #[test]
+    fn what_a_leader_had_is_known_only_if_it_led() {
+        let mut convergence = Convergence::default();
+        convergence.heads.extend([(0, Term(2), LogIndex(5)), (100 * MS, Term(3), LogIndex(6))]);
+        convergence.heads.push_back((3_000 * MS, Term(3), LogIndex(9)));
+        let head = status(9, 9, 1);
+        assert_eq!(convergence.had(&head, 1_000 * MS), None, "too early");
+        assert_eq!(convergence.had(&head, 2_050 * MS), None, "another led");
+        assert_eq!(convergence.had(&head, 3_000 * MS), Some(LogIndex(6)));
     }
 }
