@@ -140,7 +140,7 @@ impl NodeConfig {
             checkpoint_entries: 10_000,
             checkpoint_growth_percent: 100,
             checkpoint_chunk_bytes: 256 << 10,
-            log_bytes_max: 64 << 20,
+            log_bytes_max: 32 << 20,
             catchup_entries: 5_000,
             append_bytes_max: 1 << 20,
             appends_in_flight_max: 512,

@@ -21,10 +21,10 @@ const ENTRY_FLAT_BYTES: u64 = 64;
 const CRAMPED_GROWTH: u64 = 8;
 
 /// The log since the last checkpoint grows to this many times [`crate::NodeConfig::log_bytes_max`], at most.
-const LOG_FACTOR_MAX: u64 = 16;
+const LOG_FACTOR_MAX: u64 = 32;
 
 /// The log in memory may grow to this many times [`crate::NodeConfig::log_bytes_max`] while followers get a snapshot.
-const LOG_FACTOR_SENDING: u64 = 4;
+const LOG_FACTOR_SENDING: u64 = 8;
 
 /// After a checkpoint that found no room, another is tried so many ticks later.
 const RETRY_TICKS: u64 = 10;
