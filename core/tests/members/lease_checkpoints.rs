@@ -159,3 +159,28 @@ fn a_leader_lists_leases_by_their_ends_and_a_follower_by_id() {
     assert_eq!(listed(leader), [5, ID, 3]);
     assert_eq!(listed((leader + 1) % 3), [3, 5, ID]);
 }
+
+/// An entry of a former term is applied, and answered, when the new leader's first one is committed, however long that
+/// takes.
+#[test]
+fn a_lease_that_is_granted_late_has_its_time_from_its_answer_on() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.filter(|kind| usize::from(kind != "append-reply"));
+    let grant = Request::LeaseGrant(pb::LeaseGrantRequest { id: ID, ttl: 2 });
+    let call = cluster.call((leader + 1) % 3, grant);
+    cluster.run_ms(300);
+    change_leader(&mut cluster, leader);
+    cluster.run_ms(3_600);
+    assert!(!cluster.answers.contains_key(&call), "nothing is committed yet");
+    cluster.filter(|_| 1);
+    while !cluster.answers.contains_key(&call) {
+        cluster.run_ms(1);
+    }
+    let Some(Ok(Response::LeaseGrant(granted))) = cluster.answers.remove(&call) else { panic!("it is granted") };
+    assert_eq!(granted.ttl, 2);
+    cluster.run_ms(1_950);
+    assert!(remaining_s(&cluster).is_some(), "its time is not over");
+    cluster.run_ms(3_000);
+    assert_eq!(remaining_s(&cluster), None);
+}
