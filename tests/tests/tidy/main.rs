@@ -4,6 +4,7 @@
 //! test in which a small made-up tree offends, so that a rule cannot fall asleep.
 
 mod imports;
+mod marks;
 mod sizes;
 mod source;
 mod words;
