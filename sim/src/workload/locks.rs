@@ -264,6 +264,11 @@ impl Round {
         permille(nth(self.draw, 5), locks.service_permille)
     }
 
+    /// Whether it is asked for by a campaign: the key that leads an election is the one that owns the lock of its name.
+    pub fn by_election(self) -> bool {
+        permille(nth(self.draw, 7), 400)
+    }
+
     /// For how long somebody who asks a lock service at `now` waits for its answer.
     pub fn patience_ns(self, now: u64) -> u64 {
         200 * MS + below(nth(nth(self.draw, 6), now), 5_000 * MS)

@@ -1,11 +1,13 @@
-//! What a member remembers of the conversations that it holds for the clients of its lock service.
+//! What a member remembers of the conversations that it holds for the clients of its Lock and Election services.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use detcd_core::api::{Request, Response, Status};
-use detcd_core::locks::{Ask, Conversation, Left, Lock, Pending, Unlock};
+use detcd_core::locks::{Ask, Campaign, Conversation, Left, Lock, Pending, Resign, Unlock};
 use detcd_core::proto::etcdserverpb::WatchResponse;
+use detcd_core::proto::v3electionpb::{CampaignResponse, ResignResponse};
+use detcd_core::proto::v3lockpb::{LockResponse, UnlockResponse};
 use detcd_core::types::{CallId, Revision, StreamId};
 
 use super::client::says_nothing_was_done;
@@ -70,6 +72,15 @@ pub(super) enum State {
 pub(super) enum Held {
     Lock(Lock),
     Unlock(Unlock),
+    Campaign(Campaign),
+    Resign(Resign),
+}
+
+impl Held {
+    /// Whether it is about a key of its own that may have to wait for others.
+    fn contends(&self) -> bool {
+        matches!(self, Held::Lock(_) | Held::Campaign(_))
+    }
 }
 
 impl Talk {
@@ -78,6 +89,8 @@ impl Talk {
         let held = match asked {
             LockAsked::Lock(request) => Held::Lock(Lock::new(&request)),
             LockAsked::Unlock(request) => Held::Unlock(Unlock::new(request)),
+            LockAsked::Campaign(request) => Held::Campaign(Campaign::new(request)),
+            LockAsked::Resign(request) => Held::Resign(Resign::new(request)),
         };
         Talk {
             worker,
@@ -99,9 +112,10 @@ impl Talk {
         OpId(FIRST_CALL + (number - FIRST_SESSION) * CALLS_MAX + self.calls)
     }
 
-    /// Learns when its key was created: the first transaction of a lock's conversation asks for that.
+    /// Learns when its key was created: the first transaction of a contender's conversation asks for that.
     pub fn learn(&mut self, result: &Result<Response, Status>) {
-        if let (0, State::Held(Held::Lock(_)), Ok(response)) = (self.created, &self.state, result)
+        if let (0, State::Held(held), Ok(response)) = (self.created, &self.state, result)
+            && held.contends()
             && let Tried::Owns(own) | Tried::Waits(own) = Mutex::acquired(response)
         {
             self.created = own;
@@ -118,42 +132,68 @@ impl Talk {
     }
 }
 
+/// The key that an answer gives its client, if it is one that gives a key.
+trait GivesKey {
+    fn key(self) -> Option<Bytes>;
+}
+
+impl GivesKey for LockResponse {
+    fn key(self) -> Option<Bytes> {
+        Some(self.key)
+    }
+}
+
+impl GivesKey for CampaignResponse {
+    fn key(self) -> Option<Bytes> {
+        self.leader.map(|leader| leader.key)
+    }
+}
+
+impl GivesKey for UnlockResponse {
+    fn key(self) -> Option<Bytes> {
+        None
+    }
+}
+
+impl GivesKey for ResignResponse {
+    fn key(self) -> Option<Bytes> {
+        None
+    }
+}
+
+/// The same of each kind of conversation.
+macro_rules! of_each {
+    ($held:expr, $conversation:ident => $what:expr) => {
+        match $held {
+            Held::Lock($conversation) => $what,
+            Held::Unlock($conversation) => $what,
+            Held::Campaign($conversation) => $what,
+            Held::Resign($conversation) => $what,
+        }
+    };
+}
+
 impl Conversation for Held {
     type Answer = Option<Bytes>;
 
     fn begin(&mut self) -> Ask<Option<Bytes>> {
-        match self {
-            Held::Lock(lock) => lock.begin().map(|locked| Some(locked.key)),
-            Held::Unlock(unlock) => unlock.begin().map(|_| None),
-        }
+        of_each!(self, held => held.begin().map(GivesKey::key))
     }
 
     fn answered(&mut self, result: Result<Response, Status>) -> Ask<Option<Bytes>> {
-        match self {
-            Held::Lock(lock) => lock.answered(result).map(|locked| Some(locked.key)),
-            Held::Unlock(unlock) => unlock.answered(result).map(|_| None),
-        }
+        of_each!(self, held => held.answered(result).map(GivesKey::key))
     }
 
     fn watched(&mut self, response: WatchResponse) -> Option<Ask<Option<Bytes>>> {
-        match self {
-            Held::Lock(lock) => lock.watched(response).map(|ask| ask.map(|locked| Some(locked.key))),
-            Held::Unlock(unlock) => unlock.watched(response).map(|ask| ask.map(|_| None)),
-        }
+        of_each!(self, held => held.watched(response).map(|ask| ask.map(GivesKey::key)))
     }
 
     fn interrupted(&mut self, why: Status) -> Ask<Option<Bytes>> {
-        match self {
-            Held::Lock(lock) => lock.interrupted(why).map(|locked| Some(locked.key)),
-            Held::Unlock(unlock) => unlock.interrupted(why).map(|_| None),
-        }
+        of_each!(self, held => held.interrupted(why).map(GivesKey::key))
     }
 
     fn leave(self) -> Left {
-        match self {
-            Held::Lock(lock) => lock.leave(),
-            Held::Unlock(unlock) => unlock.leave(),
-        }
+        of_each!(self, held => held.leave())
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use detcd_core::api::{ReadRequest, Request, Response, Status};
 use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest};
+use detcd_core::proto::v3electionpb::{CampaignRequest, ResignRequest};
 use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
 use detcd_core::types::{CallId, DiskOp, Revision, StreamId};
 use detcd_core::watch::WatchMessage;
@@ -78,6 +79,9 @@ pub(super) enum LockTimer {
 pub(super) enum LockAsked {
     Lock(LockRequest),
     Unlock(UnlockRequest),
+    /// To lead the election of the lock's name, which is the same as to own the lock.
+    Campaign(CampaignRequest),
+    Resign(ResignRequest),
 }
 
 /// What it gets for that.

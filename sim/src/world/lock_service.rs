@@ -1,10 +1,14 @@
-//! Lock workers that ask a member's lock service for a lock, and what they make of its answer, if there is one.
+//! Lock workers that ask a member's Lock service for a lock, or its Election service for the same key, and what they
+//! make of its answer, if there is one.
 //!
 //! Who gets none does not know whether it owns the lock, nor what the member still does for it. So it never asks for a
 //! lock with the same lease again: it ends its session.
 
+use bytes::Bytes;
 use detcd_core::api::Status;
+use detcd_core::proto::v3electionpb::{CampaignRequest, LeaderKey, ResignRequest};
 use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
+use detcd_core::types::Revision;
 
 use super::World;
 use super::conversation::client_of;
@@ -16,6 +20,8 @@ use crate::observe::{LockEvent, NodeIndex, Observation};
 use crate::weather::{below, nth};
 
 const MS: u64 = 1_000_000;
+/// What a candidate would have others know.
+const PROCLAIMED: Bytes = Bytes::from_static(b"me");
 /// When a member notices by itself that a client is gone which it cannot hear.
 const UNHEARD_NS: u64 = 5_000 * MS;
 
@@ -25,21 +31,31 @@ impl World<'_> {
         let Some(OpId(number)) = self.lock_session(worker).next_op() else { return self.end_lock_session(worker) };
         let turn = Turn { by: client_of(number), ..turn };
         self.observe(Observation::Lock(LockEvent::Wants { mutex: &turn.mutex, worker: turn.by }));
-        let lock = LockRequest { name: turn.mutex.name(), lease: turn.mutex.lease };
+        let (name, lease) = (turn.mutex.name(), turn.mutex.lease);
+        let asked = if turn.round.by_election() {
+            LockAsked::Campaign(CampaignRequest { name, lease, value: PROCLAIMED })
+        } else {
+            LockAsked::Lock(LockRequest { name, lease })
+        };
         self.pause_lock_worker(worker, turn.round, false);
         let patience_ns = turn.round.patience_ns(self.now);
         self.lock_session(worker).stage = Stage::Asking(turn);
-        self.ask_lock_service(worker, number, LockAsked::Lock(lock), patience_ns);
+        self.ask_lock_service(worker, number, asked, patience_ns);
     }
 
     /// The worker gives a lock back, perhaps at another member than the one that gave it the lock.
-    pub(super) fn return_lock(&mut self, worker: u32, turn: &Turn) {
+    pub(super) fn return_lock(&mut self, worker: u32, turn: &Turn, created: Revision) {
         let session = self.lock_session(worker);
         let Some(OpId(number)) = session.next_op() else { return self.end_lock_session(worker) };
         session.stage = Stage::Returning;
-        let unlock = UnlockRequest { key: turn.mutex.key.clone() };
+        let (name, key, lease) = (turn.mutex.name(), turn.mutex.key.clone(), turn.mutex.lease);
+        let asked = if turn.round.by_election() {
+            LockAsked::Resign(ResignRequest { leader: Some(LeaderKey { name, key, rev: created, lease }) })
+        } else {
+            LockAsked::Unlock(UnlockRequest { key })
+        };
         let patience_ns = turn.round.patience_ns(self.now);
-        self.ask_lock_service(worker, number, LockAsked::Unlock(unlock), patience_ns);
+        self.ask_lock_service(worker, number, asked, patience_ns);
     }
 
     fn ask_lock_service(&mut self, worker: u32, number: u64, asked: LockAsked, patience_ns: u64) {
@@ -103,7 +119,9 @@ impl World<'_> {
         self.record.say(|| format!("conversation {number} ends: {told:?}"));
         match (stage, told) {
             (Stage::Asking(mut turn), LockTold::Locked { key, created, waited }) => {
-                if waited {
+                if waited && turn.round.by_election() {
+                    self.mark("election service: elected after waiting");
+                } else if waited {
                     self.mark("lock service: owned after waiting");
                 }
                 turn.mutex.key = key;
@@ -114,7 +132,7 @@ impl World<'_> {
                 self.lock_session(worker).stage = Stage::Acquiring(turn);
                 self.lock_waits(worker, wait_ns);
             }
-            (Stage::Asking(_), LockTold::Failed(Status::LockKeyLost)) => {
+            (Stage::Asking(_), LockTold::Failed(Status::LockKeyLost | Status::NotElected)) => {
                 self.mark("lock service: a waiter lost its lease in the queue");
                 self.end_lock_session(worker);
             }

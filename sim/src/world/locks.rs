@@ -334,7 +334,7 @@ impl World<'_> {
             return self.lock_waits(worker, keeps.until - now);
         }
         if turn.round.by_service(&self.plan.workload.locks) {
-            return self.return_lock(worker, &turn);
+            return self.return_lock(worker, &turn, own);
         }
         self.lock_session(worker).stage = Stage::Releasing;
         self.lock_asks(worker, turn.mutex.unlock());

@@ -8,7 +8,8 @@
 //!   their create revisions in order, so one that is first stays first, and nobody overtakes.
 //! * **Exclusion.** Between the answer that gives somebody the lock and the moment at which that owner's lease may have
 //!   ended by the fastest legal clock (counted from the invocation of its last acknowledged renewal, as in
-//!   [`super::leases`]), or at which the owner itself asks to give it back, nobody else is told that it owns it. Two
+//!   [`super::leases`]), or at which the owner itself asks to give it back (the deletion of its key, or of the key that
+//!   was created when its own was), nobody else is told that it owns it. Two
 //!   keys that one revision creates below one prefix would both be first. Etcd promises no more: an owner that stands
 //!   still for longer than its lease lives goes on as if it owned the lock, while another one does. So whoever is told
 //!   late, when its own lease may have ended, takes nothing from the one who came after it.
@@ -22,6 +23,8 @@
 //! A key below a lock's prefix is a session's until its lease ends; that it goes with the lease and not before is for
 //! [`super::leases`] and [`super::serializability`].
 
+mod resigning;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -30,6 +33,7 @@ use detcd_core::api::{Request, Response};
 use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
 use detcd_core::types::{LogIndex, Revision};
 
+use self::resigning::resigned;
 use super::leases::scale;
 use super::model::show;
 use super::{CheckConfig, Checker, Interest, Violation};
@@ -192,8 +196,13 @@ impl Locks {
             }
             Request::LeaseRevoke(revoke) => (Some(revoke.id), None),
             Request::DeleteRange(delete) => (None, Some(&delete.key)),
-            Request::Txn(_) => {
+            Request::Txn(txn) => {
                 self.writing.extend(self.next_write.take().map(|write| (op, write)));
+                if let Some((key, created)) = resigned(txn) {
+                    for lock in self.locks.values_mut() {
+                        lock.owners.retain(|owner| owner.key != key || owner.created != created);
+                    }
+                }
                 return;
             }
             _ => return,

@@ -284,3 +284,30 @@ fn a_lease_id_that_is_granted_anew_has_a_new_life() {
     run.at_ms(12_000).session(A).queues(A, 4).at_ms(12_100).asks(A, 1).owns(A, 4);
     assert_eq!(run.verdict(), Ok(()));
 }
+
+/// What a member asks for the call `Resign`, about the key of that session as it was created at a revision.
+fn resign(lease: i64, created: Revision) -> Request {
+    use detcd_core::locks::{Ask, Conversation, Resign};
+    use detcd_core::proto::v3electionpb::{LeaderKey, ResignRequest};
+    let leader = LeaderKey { name: mutex(lease).name(), key: mutex(lease).key, rev: created, lease };
+    let Ask::Call(request) = Resign::new(ResignRequest { leader: Some(leader) }).begin() else { panic!("it calls") };
+    request
+}
+
+#[test]
+fn who_resigns_owns_it_no_more_if_it_is_about_the_key_that_owned() {
+    let resigns = |lease: i64, created: Revision| {
+        second_owner(20, move |run| {
+            run.history(&invoke(40, client(A), resign(lease, created)));
+        })
+    };
+    assert_eq!(resigns(A, 2), Ok(()));
+    assert!(resigns(A, 9).is_err(), "of another election");
+    assert!(resigns(B, 2).is_err(), "another's key");
+    let other = second_owner(20, |run| {
+        let Request::Txn(mut txn) = resign(A, 2) else { panic!("it is a transaction") };
+        txn.compare.clear();
+        run.history(&invoke(40, client(A), Request::Txn(txn)));
+    });
+    assert!(other.is_err(), "what deletes the key in any case is no resignation");
+}
