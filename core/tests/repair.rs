@@ -364,3 +364,40 @@ fn a_log_that_goes_on_from_a_missing_checkpoint_is_refused_by_the_name_of_its_ro
         assert!(if is_rotten { *file == segment } else { file.ends_with(".ckpt") }, "{file}");
     }
 }
+
+/// The log as it was read may not be durable: what its last records say may be lost with the next failed write.
+#[test]
+fn a_checkpoint_stays_until_the_mark_of_the_newer_one_is_durable_again() {
+    let mut cluster = Cluster::new(3, cluster::snapshots_soon);
+    let leader = cluster.leader();
+    let at = (leader + 1) % 3;
+    let checkpoints = |cluster: &Cluster| -> Vec<String> {
+        cluster.disks[at].keys().filter(|name| name.ends_with(".ckpt")).cloned().collect()
+    };
+    while cluster.marks(at, "checkpoint: durable") < 2 {
+        put_quickly(&mut cluster, leader, "k");
+    }
+    let [older] = &checkpoints(&cluster)[..] else { panic!("one is there") };
+    let (older, bytes) = (older.clone(), cluster.disks[at][older].clone());
+    while cluster.marks(at, "checkpoint: durable") < 3 {
+        put_quickly(&mut cluster, leader, "k");
+    }
+    cluster.run_ms(10);
+    cluster.kill(at);
+    assert!(!checkpoints(&cluster).contains(&older), "the newer one has taken its place");
+    // As if it had died before it could remove the older one.
+    cluster.disks[at].insert(older.clone(), bytes);
+    cluster.held[at] = true;
+    cluster.open(at);
+    while matches!(phase(&cluster, at), Phase::Loading { .. }) {
+        assert!(checkpoints(&cluster).contains(&older), "the log is not written again yet");
+        let one = cluster.withheld[at].len().min(1);
+        cluster.release(at, one);
+        cluster.run_ms(1);
+    }
+    cluster.held[at] = false;
+    let rest = cluster.withheld[at].len();
+    cluster.release(at, rest);
+    cluster.run_ms(100);
+    assert!(!checkpoints(&cluster).contains(&older), "it goes in the end");
+}

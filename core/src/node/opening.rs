@@ -59,6 +59,8 @@ struct OpeningWriter {
     start: Start,
     state: StateMachine,
     checkpoint: Option<SnapshotMeta>,
+    /// Older checkpoints, which are not needed any more when the log is durable.
+    superseded: Vec<FileName>,
 }
 
 /// How far opening came.
@@ -138,6 +140,9 @@ impl Opening {
                 Stage::Writer(opening) => {
                     opening.writer.flush(&mut reading.disk);
                     if opening.is_ready() {
+                        for file in opening.superseded.drain(..) {
+                            reading.disk.issue(DiskAction::Remove { file });
+                        }
                         return Ok(Opened::Ready(Box::new(self.member_start())));
                     }
                     reading.disk.drain(out);
@@ -275,7 +280,7 @@ impl Reading {
 
     /// Everything is read and whole: from here on the disk is written.
     fn open_writer(&mut self, recovered: Recovered, checkpoint: Option<SnapshotMeta>, state: StateMachine) -> Stage {
-        self.remove_leftovers(&recovered.marks, checkpoint.as_ref());
+        let superseded = self.remove_leftovers(&recovered.marks, checkpoint.as_ref());
         let applied = checkpoint.clone().unwrap_or_else(|| self.founders_meta());
         let mut start = Start {
             hard_state: recovered.hard_state,
@@ -299,7 +304,7 @@ impl Reading {
         } else {
             writer.durable()
         };
-        Stage::Writer(Box::new(OpeningWriter { writer, wait_for, start, state, checkpoint }))
+        Stage::Writer(Box::new(OpeningWriter { writer, wait_for, start, state, checkpoint, superseded }))
     }
 
     /// Where the founders' state stands: after the conf changes that name them, one each, in term 1.
@@ -310,8 +315,11 @@ impl Reading {
         SnapshotMeta { index: LogIndex(self.config.members.len() as u64), term: Term(1), conf_state }
     }
 
-    /// Removes checkpoints that no restart would begin with. Older marked ones stay until the next checkpoint.
-    fn remove_leftovers(&mut self, marks: &[SnapshotMeta], checkpoint: Option<&SnapshotMeta>) {
+    /// Removes what no restart would begin with. Returns the marked checkpoints that the newest one has taken the place
+    /// of. They go when the log is durable as it was read: until then the newest one's mark may be lost, and a restart
+    /// would begin with an older one.
+    fn remove_leftovers(&mut self, marks: &[SnapshotMeta], checkpoint: Option<&SnapshotMeta>) -> Vec<FileName> {
+        let mut superseded = Vec::new();
         let marked = |term, index| marks.iter().any(|mark| (mark.term, mark.index) == (term, index));
         for (file, _) in std::mem::take(&mut self.checkpoint_files) {
             let name = parse_checkpoint_name(&file);
@@ -323,10 +331,13 @@ impl Reading {
                 }
                 None => file.ends_with(".tmp"),
             };
-            if is_leftover {
+            if is_leftover && name.is_some_and(|(term, index)| marked(term, index)) {
+                superseded.push(file);
+            } else if is_leftover {
                 self.disk.issue(DiskAction::Remove { file });
             }
         }
+        superseded
     }
 }
 
