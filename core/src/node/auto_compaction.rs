@@ -113,7 +113,8 @@ impl Member {
         let view = self.state.as_view();
         let Some(revision) = self.compactor.look(self.now, view.revision(), view.compacted()) else { return };
         let leads = self.consensus.leads_with_commit() && self.stopping.is_none();
-        if !leads || self.is_under_way(self.compactor.proposal) {
+        // While the cluster counts as corrupt it would be refused: to ask again and again would only fill the log.
+        if !leads || view.is_corrupt() || self.is_under_way(self.compactor.proposal) {
             return;
         }
         out.mark("compaction: proposed without being asked");

@@ -115,6 +115,11 @@ impl StoreView {
         self.store.alarms.is_on((pb::AlarmType::Nospace.into(), node))
     }
 
+    /// Whether any member has its alarm CORRUPT on: the cluster refuses what clients would change, and compactions.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        self.store.alarms.any(pb::AlarmType::Corrupt)
+    }
+
     /// All members, by id.
     pub fn members(&self) -> impl Iterator<Item = &pb::Member> + '_ {
         self.store.members.iter()

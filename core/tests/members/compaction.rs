@@ -81,3 +81,26 @@ fn a_cluster_compacts_itself_and_goes_on_under_another_leader() {
     assert!((last - 70..last).contains(&view.compacted()), "{} of {last}", view.compacted());
     assert!(cluster.marked(leader, "compaction: proposed without being asked"));
 }
+
+/// A compaction is refused then like a write (contract, section 1.5).
+#[test]
+fn a_corrupt_cluster_is_not_asked_to_compact_itself_until_the_alarm_is_off() {
+    use detcd_core::proto::etcdserverpb::alarm_request::AlarmAction;
+    let mut cluster =
+        Cluster::new(3, |config| config.auto_compaction = AutoCompaction::Periodic(Duration::from_secs(5)));
+    let leader = cluster.leader();
+    write(&mut cluster, leader, 20);
+    let alarm = |action: AlarmAction| {
+        let alarm = pb::AlarmType::Corrupt.into();
+        Request::Alarm(pb::AlarmRequest { action: action.into(), member_id: 1, alarm })
+    };
+    cluster.ask(leader, alarm(AlarmAction::Activate)).expect("it is on");
+    cluster.run_ms(1_000);
+    let last = cluster.node(leader).status().last;
+    let compacted = cluster.node(leader).view().compacted();
+    cluster.run_ms(20_000);
+    assert_eq!(cluster.node(leader).status().last, last, "nothing is written");
+    cluster.ask(leader, alarm(AlarmAction::Deactivate)).expect("it is off");
+    cluster.run_ms(10_000);
+    assert!(cluster.node(leader).view().compacted() > compacted, "it goes on");
+}
