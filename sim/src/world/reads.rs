@@ -1,5 +1,7 @@
 //! Reads are executed beside the node, on the view that it gave.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use detcd_core::api::read_stream::{self, RangeChunks};
 use detcd_core::api::{ReadRequest, Response, Status, read};
 use detcd_core::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -9,6 +11,7 @@ use detcd_core::types::CallId;
 use super::World;
 use super::describe;
 use super::event::{Answer, PendingRead};
+use crate::check::ViolationKind;
 use crate::observe::NodeIndex;
 use crate::weather::{Domain, below, nth, permille};
 
@@ -32,38 +35,48 @@ impl World<'_> {
         self.record.begin(self.now, 4, Some(node));
         self.record.number(call.0);
         let draw = self.weather.draw(Domain::Read, &[node as u64, self.now, call.0, 1]);
-        let result = match &read.request {
+        let chunk_bytes = match &read.request {
             ReadRequest::Range(range) if permille(draw, 500) && streams_alike(range) => {
-                let bytes_max = usize::try_from(below(nth(draw, 0), CHUNK_BYTES_MAX)).expect("small");
-                self.read_in_chunks(read, range, bytes_max)
+                Some(usize::try_from(below(nth(draw, 0), CHUNK_BYTES_MAX)).expect("small"))
             }
-            request => read::execute(&read.view, request, read.header),
+            _ => None,
         };
+        let Ok((result, chunks)) = catch_unwind(AssertUnwindSafe(|| execute(read, chunk_bytes))) else {
+            let detail = format!("m{} panicked while it executed a read: {:?}", node + 1, read.request);
+            return self.fail(ViolationKind::Crash, "no-panic", detail);
+        };
+        if chunks > 1 {
+            self.mark("range: told in several chunks");
+        }
         self.record.answer(&result);
         self.record.say(|| format!("call {call} reads: {}", describe::answer(&result)));
         self.reply(node, call, Answer::Result(Box::new(result)));
     }
+}
 
-    /// A range as its client puts it together from chunks. Only the last has a header, a count, and says whether there
-    /// is more.
-    fn read_in_chunks(
-        &mut self,
-        read: &PendingRead,
-        range: &RangeRequest,
-        bytes_max: usize,
-    ) -> Result<Response, Status> {
-        let mut chunks = RangeChunks::new(read.view.clone(), range.clone(), read.header, bytes_max);
-        let mut whole = RangeResponse::default();
-        let mut count = 0;
-        while let Some(chunk) = chunks.next_chunk() {
-            let chunk = chunk?;
-            whole.kvs.extend(chunk.kvs);
-            whole = RangeResponse { kvs: whole.kvs, ..chunk };
-            count += 1;
-        }
-        if count > 1 {
-            self.mark("range: told in several chunks");
-        }
-        Ok(Response::Range(whole))
+/// Executes a read, a range in chunks of about so many bytes; and how many chunks it took.
+fn execute(read: &PendingRead, chunk_bytes: Option<usize>) -> (Result<Response, Status>, usize) {
+    match (&read.request, chunk_bytes) {
+        (ReadRequest::Range(range), Some(chunk_bytes)) => in_chunks(read, range, chunk_bytes),
+        (request, _) => (read::execute(&read.view, request, read.header), 1),
     }
+}
+
+/// A range as its client puts it together from chunks. Only the last has a header, a count, and says whether there is
+/// more.
+fn in_chunks(read: &PendingRead, range: &RangeRequest, chunk_bytes: usize) -> (Result<Response, Status>, usize) {
+    let mut chunks = RangeChunks::new(read.view.clone(), range.clone(), read.header, chunk_bytes);
+    let mut whole = RangeResponse::default();
+    let mut count = 0;
+    while let Some(chunk) = chunks.next_chunk() {
+        match chunk {
+            Err(status) => return (Err(status), count),
+            Ok(chunk) => {
+                whole.kvs.extend(chunk.kvs);
+                whole = RangeResponse { kvs: whole.kvs, ..chunk };
+            }
+        }
+        count += 1;
+    }
+    (Ok(Response::Range(whole)), count)
 }

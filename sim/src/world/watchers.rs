@@ -321,9 +321,12 @@ impl World<'_> {
         }
     }
 
-    /// Clients can no longer reach a member: their streams there are dead.
+    /// Clients can no longer reach a member: their streams there are dead, those too that are still on their way to it
+    /// or wait until it goes on. Else what is sent from now on would be missing in the middle of a stream.
     pub(super) fn break_streams_at(&mut self, node: NodeIndex) {
-        let here: Vec<(usize, u64)> = self.hosts[node].streams.values().copied().collect();
+        let sessions = self.sessions.iter().enumerate();
+        let here = sessions.filter(|(_, session)| session.is_open && session.node == node);
+        let here: Vec<(usize, u64)> = here.map(|(place, session)| (place, session.generation)).collect();
         for (session, generation) in here {
             self.break_stream(session, generation, false);
         }
