@@ -363,3 +363,26 @@ impl World<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::RunOptions;
+    use crate::scenario::Scenario;
+
+    /// What is sent during a cut does not arrive. On a stream whose opening waits at a paused member it would be
+    /// missing in the middle, if that went on afterwards.
+    #[test]
+    fn a_cut_breaks_the_streams_that_are_on_their_way_too() {
+        let scenario = Scenario::parse("cut.toml", "name = \"cut\"\nwhy = \"cuts\"\nnodes = 3\n").expect("it is one");
+        let mut world = World::new(&scenario, 1, &RunOptions::default(), None);
+        let watches = || vec![Watch::new(Default::default())];
+        world.sessions = [0, 1, 0].map(|node| Session::new(1, 7, 0, u64::MAX, node, watches())).into();
+        for open in [0, 1] {
+            world.sessions[open].is_open = true;
+        }
+        assert!(world.hosts[0].streams.is_empty(), "the member has not heard of it");
+        world.break_streams_at(0);
+        assert_eq!([0, 1, 2].map(|place: usize| world.sessions[place].is_broken), [true, false, false]);
+    }
+}
