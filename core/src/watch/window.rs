@@ -91,11 +91,10 @@ impl Window {
 
     /// The places of the events of the first revision from `first` on that has some; none if none has.
     pub fn revision_from(&self, first: Revision) -> Range<usize> {
-        let start = self.events.partition_point(|told| revision_of(told.event()) < first);
-        let Some(told) = self.events.get(start) else { return start..start };
-        let revision = revision_of(told.event());
-        let rest = &self.events[start..];
-        start..start + rest.iter().take_while(|told| revision_of(told.event()) == revision).count()
+        let rest = self.since(first);
+        let start = self.events.len() - rest.len();
+        let of_first = rest.chunk_by(|a, b| revision_of(a.event()) == revision_of(b.event())).next();
+        start..start + of_first.map_or(0, <[Told]>::len)
     }
 
     /// One of its events as it goes to a watcher, with the previous value or not.

@@ -3,7 +3,8 @@
 //! A client that does not read holds up as much memory as its stream has credit. So the credit of all streams together
 //! is bounded: each has an equal share of [`TOTAL_BYTES`], and no more than [`STREAM_BYTES_MAX`]. Shares shrink as
 //! streams are opened. What was given to a client that never reads cannot be taken back, so that the sum may be larger
-//! than the total, by the factor 1 + ln(streams / streams with a full share): less than 7.
+//! than the total, by the factor 1 + ln(streams / streams with a full share): less than 7. Beyond its credit a stream
+//! gets the rest of a revision, and no other.
 
 /// What all streams share.
 const TOTAL_BYTES: u64 = 128 << 20;
@@ -22,7 +23,8 @@ pub fn share_bytes(streams_open: usize) -> u64 {
 /// The credit of one stream.
 #[derive(Debug)]
 pub struct Credit {
-    /// How many bytes the node may make, has made and are not taken, or are owed; it may have made a response more.
+    /// How many bytes the node may make, has made and are not taken, or are owed; it may have made the rest of a
+    /// revision more.
     window_bytes: u64,
     /// What was taken and is not given back yet.
     owed_bytes: u64,
