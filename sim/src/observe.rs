@@ -1,11 +1,12 @@
 //! What observers of a run are told. Observers draw nothing and change nothing.
 
 use bytes::Bytes;
+use detcd_core::proto::v3electionpb::LeaderResponse;
 use detcd_core::types::Revision;
 use detcd_core::{NodeStatus, Note, StoreView};
 
 use crate::history::{ClientId, HistoryEvent, Nanos};
-use crate::workload::locks::Mutex;
+use crate::workload::locks::{Looks, Mutex};
 
 /// The place of a member in the simulated cluster, counted from 0; its `NodeId` is that plus 1.
 pub type NodeIndex = usize;
@@ -74,6 +75,40 @@ pub enum LockEvent<'a> {
         created: Revision,
         /// What it writes; nobody else writes the same.
         value: &'a Bytes,
+    },
+    /// It is about to proclaim something as the lock's owner, if it still is.
+    Proclaims {
+        /// The lock, and the worker's key.
+        mutex: &'a Mutex,
+        /// At which revision its key was created.
+        created: Revision,
+        /// What it proclaims; nobody else writes the same.
+        value: &'a Bytes,
+    },
+    /// It is about to ask who owns the lock.
+    Looks {
+        /// The lock.
+        mutex: &'a Mutex,
+        /// The client of the conversation that a member holds for it.
+        worker: ClientId,
+    },
+    /// It is told who owns the lock.
+    Led {
+        /// The lock.
+        mutex: &'a Mutex,
+        /// The client of the conversation.
+        worker: ClientId,
+        /// It is told so again and again, or because it asked.
+        how: Looks,
+        /// What it is told; `None`: nobody.
+        leader: Option<&'a LeaderResponse>,
+    },
+    /// Everything is quiet, and it is still told of who owns the lock.
+    Follows {
+        /// The lock.
+        mutex: &'a Mutex,
+        /// The client of the conversation.
+        worker: ClientId,
     },
 }
 

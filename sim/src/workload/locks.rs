@@ -121,6 +121,16 @@ impl Mutex {
         Mutex { prefix: Bytes::from(prefix), key, lease, guarded: Bytes::from(format!("guarded/{number:02}")) }
     }
 
+    /// The same lock for whom this key owns it: a member has made a lease for it.
+    ///
+    /// # Panics
+    /// The key is no session's key for this lock.
+    pub fn with_key(self, key: Bytes) -> Mutex {
+        let digits = key.strip_prefix(&self.prefix[..]).and_then(|digits| std::str::from_utf8(digits).ok());
+        let lease = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        Mutex { lease: lease.expect("a key of this lock ends with its lease"), key, ..self }
+    }
+
     /// What a lock service calls the lock.
     pub fn name(&self) -> Bytes {
         self.prefix.slice(..self.prefix.len() - 1)
@@ -237,6 +247,15 @@ pub fn grant(draw: u64) -> (i64, Request) {
     (lease, Request::LeaseGrant(pb::LeaseGrantRequest { id: lease, ttl }))
 }
 
+/// How a worker looks on who owns a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// It asks once.
+    Asks,
+    /// It is told of each owner, and of what that proclaims.
+    Observes,
+}
+
 /// What a worker draws for its `round`th lock of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
@@ -267,6 +286,22 @@ impl Round {
     /// Whether it is asked for by a campaign: the key that leads an election is the one that owns the lock of its name.
     pub fn by_election(self) -> bool {
         permille(nth(self.draw, 7), 400)
+    }
+
+    /// Whether a member is to make a lease for the lock that is asked of it.
+    pub fn by_own_lease(self) -> bool {
+        permille(nth(self.draw, 11), 60)
+    }
+
+    /// Whether the worker does not ask for the lock, but who owns it: once, or to be told all the time.
+    pub fn looks_on(self, locks: &Locks) -> Option<Looks> {
+        let looks = self.by_service(locks) && permille(nth(self.draw, 12), 250);
+        looks.then(|| if permille(nth(self.draw, 13), 600) { Looks::Observes } else { Looks::Asks })
+    }
+
+    /// Whether who was elected writes so many times more by proclaiming something.
+    pub fn proclaims(self, writes: u64) -> bool {
+        self.by_election() && permille(nth(nth(self.draw, 14), writes), 600)
     }
 
     /// For how long somebody who asks a lock service at `now` waits for its answer.
@@ -324,6 +359,8 @@ mod tests {
         assert!(mutex.key.starts_with(&mutex.prefix) && mutex.key < "k" && mutex.guarded < "k");
         assert_eq!(mutex.key, "held/12/-1");
         assert_eq!((Mutex::new(3, 0x1f).key, mutex.name()), ("held/03/1f".into(), "held/12".into()));
+        let found = Mutex::new(12, 0).with_key("held/12/-8000000000000000".into());
+        assert_eq!((found.lease, found.name()), (i64::MIN, mutex.name()), "as the member named it");
         assert!(mutex.first().range_end > mutex.key && Mutex::new(13, 0).prefix >= mutex.first().range_end);
     }
 

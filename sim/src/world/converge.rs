@@ -219,10 +219,10 @@ impl World<'_> {
             let op = self.clients[client].open.as_ref().map_or(0, |open| open.op.0);
             return Some(format!("client {client} still waits for operation {op}"));
         }
-        if let Some(worker) = self.workers.iter().position(|worker| worker.session.is_some()) {
+        if let Some(worker) = self.workers.iter().position(|worker| self.is_at_work(worker)) {
             return Some(format!("lock worker {worker} has not ended its session"));
         }
-        if let Some(node) = core.iter().find(|node| !self.hosts[**node].conversations.held.is_empty()) {
+        if let Some(node) = core.iter().find(|node| self.hosts[**node].conversations.has_to_end()) {
             return Some(format!("m{} has not ended all conversations about locks", node + 1));
         }
         let deaf = self.sessions.iter().find(|session| session.is_waiting());

@@ -1,12 +1,13 @@
 //! What a member remembers of the conversations that it holds for the clients of its Lock and Election services.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use detcd_core::api::{Request, Response, Status};
-use detcd_core::locks::{Ask, Campaign, Conversation, Left, Lock, Pending, Resign, Unlock};
+use detcd_core::locks::{Ask, Campaign, Conversation, Leader, Left, Lock, Observe, Pending, Proclaim, Resign, Unlock};
 use detcd_core::proto::etcdserverpb::WatchResponse;
-use detcd_core::proto::v3electionpb::{CampaignResponse, ResignResponse};
+use detcd_core::proto::v3electionpb::{CampaignResponse, LeaderResponse, ProclaimResponse, ResignResponse};
 use detcd_core::proto::v3lockpb::{LockResponse, UnlockResponse};
 use detcd_core::types::{CallId, Revision, StreamId};
 
@@ -34,13 +35,20 @@ pub(super) struct Conversations {
     pub streams: BTreeMap<StreamId, u64>,
 }
 
+impl Conversations {
+    /// Whether one has to end by itself.
+    pub fn has_to_end(&self) -> bool {
+        self.held.values().any(|talk| !talk.is_observed())
+    }
+}
+
 /// One conversation.
 #[derive(Debug)]
 pub(super) struct Talk {
     pub worker: u32,
     pub state: State,
-    /// How it ended, while that waits to leave for its client: with a key that owns, or none for a lock given back.
-    pub answer: Option<Result<Option<Bytes>, Status>>,
+    /// How it ended, while that waits to leave for its client.
+    pub answer: Option<Result<Answer, Status>>,
     /// The call under way, and its number in the history.
     pub call: Option<(CallId, OpId)>,
     calls: u64,
@@ -74,6 +82,9 @@ pub(super) enum Held {
     Unlock(Unlock),
     Campaign(Campaign),
     Resign(Resign),
+    Proclaim(Proclaim),
+    Leader(Leader),
+    Observe(Observe),
 }
 
 impl Held {
@@ -81,6 +92,17 @@ impl Held {
     fn contends(&self) -> bool {
         matches!(self, Held::Lock(_) | Held::Campaign(_))
     }
+}
+
+/// What a conversation gives its client in the end.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// The key that owns the lock.
+    Key(Bytes),
+    /// That it is done.
+    Done,
+    /// Who owns the lock.
+    Leader(Box<LeaderResponse>),
 }
 
 impl Talk {
@@ -91,6 +113,9 @@ impl Talk {
             LockAsked::Unlock(request) => Held::Unlock(Unlock::new(request)),
             LockAsked::Campaign(request) => Held::Campaign(Campaign::new(request)),
             LockAsked::Resign(request) => Held::Resign(Resign::new(request)),
+            LockAsked::Proclaim(request) => Held::Proclaim(Proclaim::new(request)),
+            LockAsked::Leader(request) => Held::Leader(Leader::new(request)),
+            LockAsked::Observe(request) => Held::Observe(Observe::new(&request)),
         };
         Talk {
             worker,
@@ -122,42 +147,67 @@ impl Talk {
         }
     }
 
+    /// Whether its client only looks on, for as long as it likes.
+    pub fn is_observed(&self) -> bool {
+        matches!(self.state, State::Held(Held::Observe(_)))
+    }
+
+    /// What its client is told before it is over, in order.
+    pub fn tells(&mut self) -> Vec<LockTold> {
+        let State::Held(Held::Observe(observe)) = &mut self.state else { return Vec::new() };
+        observe.take().into_iter().map(|leader| LockTold::Led(Box::new(leader))).collect()
+    }
+
     /// What its client is told, now that it is over.
     pub fn told(self) -> Option<LockTold> {
         self.answer.map(|answer| match answer {
-            Ok(Some(key)) => LockTold::Locked { key, created: self.created, waited: self.has_watched },
-            Ok(None) => LockTold::Unlocked,
+            Ok(Answer::Key(key)) => LockTold::Locked { key, created: self.created, waited: self.has_watched },
+            Ok(Answer::Done) => LockTold::Done,
+            Ok(Answer::Leader(leader)) => LockTold::Led(leader),
             Err(why) => LockTold::Failed(why),
         })
     }
 }
 
-/// The key that an answer gives its client, if it is one that gives a key.
-trait GivesKey {
-    fn key(self) -> Option<Bytes>;
-}
-
-impl GivesKey for LockResponse {
-    fn key(self) -> Option<Bytes> {
-        Some(self.key)
+impl From<LockResponse> for Answer {
+    fn from(response: LockResponse) -> Answer {
+        Answer::Key(response.key)
     }
 }
 
-impl GivesKey for CampaignResponse {
-    fn key(self) -> Option<Bytes> {
-        self.leader.map(|leader| leader.key)
+impl From<CampaignResponse> for Answer {
+    fn from(response: CampaignResponse) -> Answer {
+        Answer::Key(response.leader.expect("who is elected has a key").key)
     }
 }
 
-impl GivesKey for UnlockResponse {
-    fn key(self) -> Option<Bytes> {
-        None
+impl From<UnlockResponse> for Answer {
+    fn from(_: UnlockResponse) -> Answer {
+        Answer::Done
     }
 }
 
-impl GivesKey for ResignResponse {
-    fn key(self) -> Option<Bytes> {
-        None
+impl From<ResignResponse> for Answer {
+    fn from(_: ResignResponse) -> Answer {
+        Answer::Done
+    }
+}
+
+impl From<ProclaimResponse> for Answer {
+    fn from(_: ProclaimResponse) -> Answer {
+        Answer::Done
+    }
+}
+
+impl From<LeaderResponse> for Answer {
+    fn from(leader: LeaderResponse) -> Answer {
+        Answer::Leader(Box::new(leader))
+    }
+}
+
+impl From<Infallible> for Answer {
+    fn from(never: Infallible) -> Answer {
+        match never {}
     }
 }
 
@@ -169,27 +219,30 @@ macro_rules! of_each {
             Held::Unlock($conversation) => $what,
             Held::Campaign($conversation) => $what,
             Held::Resign($conversation) => $what,
+            Held::Proclaim($conversation) => $what,
+            Held::Leader($conversation) => $what,
+            Held::Observe($conversation) => $what,
         }
     };
 }
 
 impl Conversation for Held {
-    type Answer = Option<Bytes>;
+    type Answer = Answer;
 
-    fn begin(&mut self) -> Ask<Option<Bytes>> {
-        of_each!(self, held => held.begin().map(GivesKey::key))
+    fn begin(&mut self) -> Ask<Answer> {
+        of_each!(self, held => held.begin().map(Answer::from))
     }
 
-    fn answered(&mut self, result: Result<Response, Status>) -> Ask<Option<Bytes>> {
-        of_each!(self, held => held.answered(result).map(GivesKey::key))
+    fn answered(&mut self, result: Result<Response, Status>) -> Ask<Answer> {
+        of_each!(self, held => held.answered(result).map(Answer::from))
     }
 
-    fn watched(&mut self, response: WatchResponse) -> Option<Ask<Option<Bytes>>> {
-        of_each!(self, held => held.watched(response).map(|ask| ask.map(GivesKey::key)))
+    fn watched(&mut self, response: WatchResponse) -> Option<Ask<Answer>> {
+        of_each!(self, held => held.watched(response).map(|ask| ask.map(Answer::from)))
     }
 
-    fn interrupted(&mut self, why: Status) -> Ask<Option<Bytes>> {
-        of_each!(self, held => held.interrupted(why).map(GivesKey::key))
+    fn interrupted(&mut self, why: Status) -> Ask<Answer> {
+        of_each!(self, held => held.interrupted(why).map(Answer::from))
     }
 
     fn leave(self) -> Left {
@@ -259,7 +312,7 @@ mod tests {
             talk.answer = Some(answer);
             talk.told()
         };
-        assert!(matches!(end(Ok(Response::DeleteRange(pb::DeleteRangeResponse::default()))), Some(LockTold::Unlocked)));
+        assert!(matches!(end(Ok(Response::DeleteRange(pb::DeleteRangeResponse::default()))), Some(LockTold::Done)));
         assert!(matches!(end(Err(Status::NoLeader)), Some(LockTold::Failed(Status::NoLeader))));
     }
 }

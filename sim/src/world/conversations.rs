@@ -10,7 +10,7 @@ use detcd_core::watch::WatchMessage;
 use detcd_core::{Input, StreamOp};
 use prost::Message;
 
-use super::conversation::{State, Talk, client_of, outcome_of};
+use super::conversation::{Answer, State, Talk, client_of, outcome_of};
 use super::event::{Event, LockAsked, LockTold, Word};
 use super::session::CREDIT_BYTES;
 use super::{World, describe};
@@ -101,7 +101,8 @@ impl World<'_> {
         self.conversation_asks(node, number, ask);
     }
 
-    fn conversation_asks(&mut self, node: NodeIndex, number: u64, ask: Ask<Option<bytes::Bytes>>) {
+    fn conversation_asks(&mut self, node: NodeIndex, number: u64, ask: Ask<Answer>) {
+        self.tell_observer(node, number);
         match ask {
             Ask::Call(request) => self.conversation_calls(node, number, request),
             Ask::Watch(watchers) => self.conversation_watches(node, number, watchers),
@@ -110,6 +111,15 @@ impl World<'_> {
                 talk.answer = Some(answer);
                 self.tell_conversation(node, number, Word::Leaves);
             }
+        }
+    }
+
+    /// The client is told what it is to know before the end.
+    fn tell_observer(&mut self, node: NodeIndex, number: u64) {
+        let Some(talk) = self.talk(node, number) else { return };
+        let (worker, tells) = (talk.worker, talk.tells());
+        for told in tells {
+            self.tell_lock_worker(node, number, worker, told);
         }
     }
 
@@ -207,6 +217,7 @@ impl World<'_> {
                 self.stop_watching(node, number);
                 return self.conversation_asks(node, number, ask);
             }
+            self.tell_observer(node, number);
         }
         if self.talk(node, number).is_some_and(|talk| talk.stream == Some(stream)) {
             self.conversation_stream(node, stream, StreamOp::Credit(bytes));

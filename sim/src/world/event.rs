@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use detcd_core::api::{ReadRequest, Request, Response, Status};
 use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest};
-use detcd_core::proto::v3electionpb::{CampaignRequest, ResignRequest};
+use detcd_core::proto::v3electionpb::{CampaignRequest, LeaderRequest, LeaderResponse, ProclaimRequest, ResignRequest};
 use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
 use detcd_core::types::{CallId, DiskOp, Revision, StreamId};
 use detcd_core::watch::WatchMessage;
@@ -82,6 +82,12 @@ pub(super) enum LockAsked {
     /// To lead the election of the lock's name, which is the same as to own the lock.
     Campaign(CampaignRequest),
     Resign(ResignRequest),
+    /// To say something else as the leader.
+    Proclaim(ProclaimRequest),
+    /// Who owns the lock.
+    Leader(LeaderRequest),
+    /// To be told who owns the lock, and what each owner says, until one waits no longer.
+    Observe(LeaderRequest),
 }
 
 /// What it gets for that.
@@ -90,8 +96,10 @@ pub(super) enum LockTold {
     /// It owns the lock by this key. That it was created at this revision the service does not say: who needs it reads
     /// the key. Others were before it, or not.
     Locked { key: Bytes, created: Revision, waited: bool },
-    /// It has given the lock back.
-    Unlocked,
+    /// What it asked for is done: it has given the lock back, or has proclaimed something.
+    Done,
+    /// Somebody owns the lock. An observer is told so again and again.
+    Led(Box<LeaderResponse>),
     /// The service failed.
     Failed(Status),
     /// Nobody listens there: nothing was done.

@@ -6,18 +6,18 @@
 
 use bytes::Bytes;
 use detcd_core::api::Status;
-use detcd_core::proto::v3electionpb::{CampaignRequest, LeaderKey, ResignRequest};
+use detcd_core::proto::v3electionpb::{CampaignRequest, LeaderKey, ProclaimRequest, ResignRequest};
 use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
 use detcd_core::types::Revision;
 
 use super::World;
 use super::conversation::client_of;
-use super::event::Departure;
-use super::event::{Event, LockAsked, LockTold, Word};
-use super::lock_worker::{Asked, Stage, Turn};
+use super::event::{Departure, Event, LockAsked, LockTold, Word};
+use super::lock_worker::{Asked, Keeps, Stage, Turn};
 use crate::history::OpId;
 use crate::observe::{LockEvent, NodeIndex, Observation};
 use crate::weather::{below, nth};
+use crate::workload::locks::Mutex;
 
 const MS: u64 = 1_000_000;
 /// What a candidate would have others know.
@@ -29,7 +29,8 @@ impl World<'_> {
     /// The worker asks some member for a lock. Now and then its process stands still meanwhile.
     pub(super) fn ask_for_lock(&mut self, worker: u32, turn: Turn) {
         let Some(OpId(number)) = self.lock_session(worker).next_op() else { return self.end_lock_session(worker) };
-        let turn = Turn { by: client_of(number), ..turn };
+        let mutex = if turn.round.by_own_lease() { Mutex { lease: 0, ..turn.mutex } } else { turn.mutex };
+        let turn = Turn { mutex, by: client_of(number), ..turn };
         self.observe(Observation::Lock(LockEvent::Wants { mutex: &turn.mutex, worker: turn.by }));
         let (name, lease) = (turn.mutex.name(), turn.mutex.lease);
         let asked = if turn.round.by_election() {
@@ -48,17 +49,29 @@ impl World<'_> {
         let session = self.lock_session(worker);
         let Some(OpId(number)) = session.next_op() else { return self.end_lock_session(worker) };
         session.stage = Stage::Returning;
-        let (name, key, lease) = (turn.mutex.name(), turn.mutex.key.clone(), turn.mutex.lease);
         let asked = if turn.round.by_election() {
-            LockAsked::Resign(ResignRequest { leader: Some(LeaderKey { name, key, rev: created, lease }) })
+            LockAsked::Resign(ResignRequest { leader: Some(leader_key(turn, created)) })
         } else {
-            LockAsked::Unlock(UnlockRequest { key })
+            LockAsked::Unlock(UnlockRequest { key: turn.mutex.key.clone() })
         };
         let patience_ns = turn.round.patience_ns(self.now);
         self.ask_lock_service(worker, number, asked, patience_ns);
     }
 
-    fn ask_lock_service(&mut self, worker: u32, number: u64, asked: LockAsked, patience_ns: u64) {
+    /// The worker says something as the elected owner, perhaps at another member than the one that told it so.
+    pub(super) fn proclaim(&mut self, worker: u32, turn: Turn, created: Revision, keeps: Keeps) {
+        let session = self.lock_session(worker);
+        let value = session.next_value();
+        let Some(OpId(number)) = session.next_op() else { return self.end_lock_session(worker) };
+        let event = LockEvent::Proclaims { mutex: &turn.mutex, created, value: &value };
+        self.observe(Observation::Lock(event));
+        let asked = LockAsked::Proclaim(ProclaimRequest { leader: Some(leader_key(&turn, created)), value });
+        let patience_ns = turn.round.patience_ns(self.now);
+        self.lock_session(worker).stage = Stage::Proclaiming(turn, created, keeps);
+        self.ask_lock_service(worker, number, asked, patience_ns);
+    }
+
+    pub(super) fn ask_lock_service(&mut self, worker: u32, number: u64, asked: LockAsked, patience_ns: u64) {
         let (client, _) = self.clients_of(worker);
         let (now, nodes) = (self.now, self.hosts.len() as u64);
         let session = self.lock_session(worker);
@@ -67,7 +80,7 @@ impl World<'_> {
         let patience_ns = patience_ns.min(session.until.saturating_sub(now));
         let node = usize::try_from(below(nth(nth(session.draw, 9), now), nodes)).expect("few members");
         let arrives_at = now + self.watch_delay_ns(client, node, 5);
-        self.lock_session(worker).asked = Some(Asked { number, node, arrives_at });
+        self.lock_session(worker).asked = Some(Asked { number, node, arrives_at, told_at: 0, is_broken: false });
         self.record.begin(now, 26, None);
         self.record.number(number);
         self.record.number(node as u64);
@@ -81,7 +94,7 @@ impl World<'_> {
 
     /// The worker waits for a lock service no longer, if it did; says whether.
     pub(super) fn leave_lock_service(&mut self, worker: u32) -> bool {
-        let Some(Asked { number, node, arrives_at }) = self.lock_session(worker).asked.take() else { return false };
+        let Some(Asked { number, node, arrives_at, .. }) = self.lock_session(worker).asked.take() else { return false };
         let (client, _) = self.clients_of(worker);
         let heard = self.hosts[node].client_cuts == 0;
         let wait_ns = if heard { self.watch_delay_ns(client, node, 6) } else { UNHEARD_NS };
@@ -96,36 +109,47 @@ impl World<'_> {
         let (client, _) = self.clients_of(worker);
         let delay_ns = self.watch_delay_ns(client, node, 7);
         let from = self.departure(node, delay_ns);
-        self.queue.push(self.now + delay_ns, Event::LockTold { worker, number, from, told });
+        let mut at = self.now + delay_ns;
+        if let Some(asked) = self.workers[worker as usize].asked(number) {
+            at = at.max(asked.told_at + 1);
+            asked.told_at = at;
+        }
+        self.queue.push(at, Event::LockTold { worker, number, from, told });
     }
 
     /// That arrives, unless its member died before it left, or cannot be heard.
     pub(super) fn lock_service_told(&mut self, worker: u32, number: u64, from: Departure, told: LockTold) {
         let host = &self.hosts[from.node];
         let has_left = matches!(told, LockTold::Refused | LockTold::Reset) || host.let_go(&from);
-        let Some(session) = &mut self.workers[worker as usize].session else { return };
-        if !has_left || host.client_cuts > 0 || session.asked.is_none_or(|asked| asked.number != number) {
+        let is_heard = has_left && host.client_cuts == 0;
+        let Some(asked) = self.workers[worker as usize].asked(number) else { return };
+        asked.is_broken |= !is_heard;
+        if asked.is_broken {
             return;
         }
-        if session.paused_until > self.now {
-            let at = session.paused_until;
+        let at = self.lock_session(worker).paused_until;
+        if at > self.now {
             self.queue.push(at, Event::LockTold { worker, number, from, told });
             return;
         }
-        (session.asked, session.ticket) = (None, session.ticket + 1);
-        let stage = std::mem::replace(&mut session.stage, Stage::Idle);
         self.record.begin(self.now, 27, None);
         self.record.number(number);
-        self.record.say(|| format!("conversation {number} ends: {told:?}"));
+        self.record.say(|| format!("conversation {number} tells: {told:?}"));
+        if let Some(told) = self.told_as_observer(worker, told) {
+            self.lock_service_ended(worker, told);
+        }
+    }
+
+    /// The worker has its answer.
+    fn lock_service_ended(&mut self, worker: u32, told: LockTold) {
+        let session = self.lock_session(worker);
+        (session.asked, session.ticket) = (None, session.ticket + 1);
+        let stage = std::mem::replace(&mut session.stage, Stage::Idle);
         match (stage, told) {
-            (Stage::Asking(mut turn), LockTold::Locked { key, created, waited }) => {
-                if waited && turn.round.by_election() {
-                    self.mark("election service: elected after waiting");
-                } else if waited {
-                    self.mark("lock service: owned after waiting");
-                }
-                turn.mutex.key = key;
-                self.lock_owned(worker, turn, created);
+            (Stage::Asking(turn), LockTold::Locked { key, created, waited }) => {
+                self.mark_ownership(&turn, waited);
+                let mutex = turn.mutex.with_key(key);
+                self.lock_owned(worker, Turn { mutex, ..turn }, created);
             }
             (Stage::Asking(turn), LockTold::Refused) => {
                 let wait_ns = turn.round.wait_ns(self.now);
@@ -137,8 +161,36 @@ impl World<'_> {
                 self.end_lock_session(worker);
             }
             (Stage::Asking(_), LockTold::Failed(Status::LeaseNotFound)) => self.end_lock_session(worker),
-            (Stage::Returning, LockTold::Unlocked) => self.lock_waits(worker, 10 * MS),
+            (Stage::Proclaiming(turn, own, keeps), LockTold::Done) => {
+                self.mark("election service: a leader proclaimed something");
+                let wait_ns = turn.round.wait_ns(self.now) / 2;
+                self.lock_session(worker).stage = Stage::Holding(turn, own, keeps);
+                self.lock_waits(worker, wait_ns);
+            }
+            (Stage::Proclaiming(..), LockTold::Failed(Status::NotElected)) => {
+                self.mark("election service: a former leader could not proclaim");
+                self.end_lock_session(worker);
+            }
+            (Stage::Following(turn, how), told) => self.looked_on(worker, &turn, how, told),
+            (Stage::Returning, LockTold::Done) => self.lock_waits(worker, 10 * MS),
             _ => self.revoke_lock_session(worker),
         }
     }
+
+    fn mark_ownership(&mut self, turn: &Turn, waited: bool) {
+        if waited && turn.round.by_election() {
+            self.mark("election service: elected after waiting");
+        } else if waited {
+            self.mark("lock service: owned after waiting");
+        }
+        if turn.mutex.lease == 0 {
+            self.mark("lock service: owned by a lease that was made for it");
+        }
+    }
+}
+
+/// How an election service calls who was elected.
+fn leader_key(turn: &Turn, created: Revision) -> LeaderKey {
+    let Mutex { key, lease, .. } = turn.mutex.clone();
+    LeaderKey { name: turn.mutex.name(), key, rev: created, lease }
 }

@@ -8,7 +8,7 @@ use detcd_core::types::Revision;
 
 use crate::history::{ClientId, OpId, Outcome};
 use crate::observe::NodeIndex;
-use crate::workload::locks::{Mutex, Round, STEPS_MAX};
+use crate::workload::locks::{Looks, Mutex, Round, STEPS_MAX};
 use crate::workload::padded;
 
 /// One process that takes locks. It has two connections: one for its requests, one that keeps its session alive.
@@ -17,6 +17,13 @@ pub(super) struct LockWorker {
     /// Sessions that are due, by their places in the plan's list of operations.
     pub waiting: VecDeque<usize>,
     pub session: Option<LockSession>,
+}
+
+impl LockWorker {
+    /// What it waits for from a lock service, if that is the conversation of this number.
+    pub fn asked(&mut self, number: u64) -> Option<&mut Asked> {
+        self.session.as_mut()?.asked.as_mut().filter(|asked| asked.number == number)
+    }
 }
 
 /// A session, from the request for its lease to the end of the process that has it.
@@ -73,6 +80,10 @@ pub(super) enum Stage {
     Holding(Turn, Revision, Keeps),
     /// It writes to what the lock protects.
     Writing(Turn, Revision, Keeps),
+    /// It waits until an election service says that it has proclaimed something as the owner.
+    Proclaiming(Turn, Revision, Keeps),
+    /// It asks a lock service who owns the lock.
+    Following(Turn, Looks),
     /// It gives the lock back.
     Releasing,
     /// It ends its session.
@@ -96,6 +107,10 @@ pub(super) struct Asked {
     pub node: NodeIndex,
     /// When the request arrives.
     pub arrives_at: u64,
+    /// What the service tells arrives in order.
+    pub told_at: u64,
+    /// Something that it told was lost with the connection.
+    pub is_broken: bool,
 }
 
 /// What an owner still does.
@@ -131,6 +146,11 @@ impl LockSession {
             return false;
         }
         self.is_lost || now >= self.over_at
+    }
+
+    /// Whether it has come to its end, and only goes on to be told who owns a lock.
+    pub fn stays(&self, now: u64) -> bool {
+        matches!(self.stage, Stage::Following(_, Looks::Observes)) && self.is_lost && now >= self.until
     }
 
     /// Whether the answer to a write says that the lock has gone.

@@ -169,7 +169,9 @@ impl World<'_> {
         let stage = std::mem::replace(&mut self.lock_session(worker).stage, Stage::Idle);
         match stage {
             Stage::Granting => self.lease_granted(worker, outcome),
-            Stage::Idle | Stage::Asking(_) | Stage::Returning => unreachable!("it has asked no client for anything"),
+            Stage::Idle | Stage::Asking(_) | Stage::Returning | Stage::Proclaiming(..) | Stage::Following(..) => {
+                unreachable!("it has asked no client for anything")
+            }
             Stage::Acquiring(turn) => self.lock_tried(worker, turn, outcome),
             Stage::Waiting(turn, own) => {
                 let is_first = matches!(outcome, Outcome::Ok(response) if Mutex::is_first(response));
@@ -227,9 +229,15 @@ impl World<'_> {
 
     /// Does what the stage asks for next.
     fn lock_acts(&mut self, worker: u32) {
+        if self.stays_to_observe(worker) {
+            return;
+        }
         let now = self.now;
-        let has_gone = self.leave_lock_service(worker);
+        let mut has_gone = self.leave_lock_service(worker);
         let session = self.lock_session(worker);
+        if matches!(session.stage, Stage::Following(..)) {
+            (session.stage, has_gone) = (Stage::Idle, false);
+        }
         if has_gone || now >= session.until {
             // One in three processes just dies, and leaves what it has to its lease.
             let dies = below(nth(session.draw, 6), 3) == 0;
@@ -244,7 +252,9 @@ impl World<'_> {
             Stage::Granting | Stage::Writing(..) | Stage::Releasing | Stage::Revoking => {
                 unreachable!("it waits for an answer")
             }
-            Stage::Asking(_) | Stage::Returning => unreachable!("it has just left the lock service"),
+            Stage::Asking(_) | Stage::Returning | Stage::Proclaiming(..) | Stage::Following(..) => {
+                unreachable!("it has just left the lock service")
+            }
         }
     }
 
@@ -257,7 +267,11 @@ impl World<'_> {
         session.rounds += 1;
         let (round, lease) = (Round::new(session.draw, session.rounds), session.lease);
         let mutex = Mutex::new(round.lock(&self.plan.workload.locks), lease);
-        self.try_lock(worker, Turn { mutex, round, by: ClientId(asks) });
+        let turn = Turn { mutex, round, by: ClientId(asks) };
+        match round.looks_on(&self.plan.workload.locks) {
+            Some(how) => self.look_on(worker, turn, how),
+            None => self.try_lock(worker, turn),
+        }
     }
 
     fn try_lock(&mut self, worker: u32, turn: Turn) {
@@ -322,18 +336,24 @@ impl World<'_> {
             return self.end_lock_session(worker);
         }
         let writes = if has_slept { keeps.writes.max(1) } else { keeps.writes };
+        let by_service = turn.round.by_service(&self.plan.workload.locks);
         if writes > 0 && (now < keeps.until || has_slept) {
+            let keeps = Keeps { writes: writes - 1, ..keeps };
+            if by_service && turn.round.proclaims(writes) {
+                return self.proclaim(worker, turn, own, keeps);
+            }
+            let session = self.lock_session(worker);
             let value = session.next_value();
             let event = LockEvent::Writes { mutex: &turn.mutex, created: own, value: &value };
             self.observe(Observation::Lock(event));
             let request = turn.mutex.write(own, value);
-            self.lock_session(worker).stage = Stage::Writing(turn, own, Keeps { writes: writes - 1, ..keeps });
+            self.lock_session(worker).stage = Stage::Writing(turn, own, keeps);
             return self.lock_asks(worker, request);
         }
         if now < keeps.until {
             return self.lock_waits(worker, keeps.until - now);
         }
-        if turn.round.by_service(&self.plan.workload.locks) {
+        if by_service {
             return self.return_lock(worker, &turn, own);
         }
         self.lock_session(worker).stage = Stage::Releasing;

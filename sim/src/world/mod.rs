@@ -10,6 +10,7 @@ mod crash_point;
 mod damage;
 mod describe;
 mod event;
+mod following;
 mod host;
 mod lock_service;
 mod lock_worker;
@@ -257,6 +258,7 @@ impl<'a> World<'a> {
     }
 
     fn finish(&mut self) {
+        self.tell_who_follows();
         for (_, checker) in &mut self.checkers {
             // Who is entitled to be stuck has not kept anybody waiting too long.
             let waits = |violation: &Violation| violation.kind == ViolationKind::Liveness;

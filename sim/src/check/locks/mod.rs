@@ -20,9 +20,14 @@
 //! Who asks a member's lock service owns a lock by what the member asked for it. So it is judged by the requests of the
 //! conversation, which is a client of its own in the history, and not by when it began to wait for the service.
 //!
+//! Who looks on is judged by [`leading`]: what an election service tells of the owner was so, and nothing that an
+//! observer has to know is left out. What an owner proclaims changes the key that it owns by, and no later one of the
+//! same name.
+//!
 //! A key below a lock's prefix is a session's until its lease ends; that it goes with the lease and not before is for
 //! [`super::leases`] and [`super::serializability`].
 
+mod leading;
 mod resigning;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +38,7 @@ use detcd_core::api::{Request, Response};
 use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
 use detcd_core::types::{LogIndex, Revision};
 
+use self::leading::Leading;
 use self::resigning::resigned;
 use super::leases::scale;
 use super::model::show;
@@ -58,6 +64,10 @@ struct Lock {
     ended: VecDeque<(Revision, Nanos)>,
     /// Those that were told to own it and may still do.
     owners: Vec<Owner>,
+    /// Who owned it when, and who looks on.
+    leading: Leading,
+    /// What owners proclaim that may not have happened yet, and at which revision their keys were created.
+    proclaimed: BTreeMap<Bytes, Revision>,
     /// What owners write that may not have happened yet, and at which revision their keys were created.
     writes: BTreeMap<Bytes, Revision>,
 }
@@ -102,6 +112,8 @@ pub struct Locks {
     /// What the next request writes to what a lock protects: the lock, and the value.
     next_write: Option<(Bytes, Bytes)>,
     writing: BTreeMap<OpId, (Bytes, Bytes)>,
+    /// What is compacted.
+    compacted: Revision,
     /// When each lock worker, and each conversation for one, asked for something last.
     asked: BTreeMap<ClientId, Nanos>,
 }
@@ -120,6 +132,7 @@ impl Locks {
             renewals: BTreeMap::new(),
             next_write: None,
             writing: BTreeMap::new(),
+            compacted: 0,
             asked: BTreeMap::new(),
         }
     }
@@ -151,8 +164,32 @@ impl Locks {
                 self.next_write = Some((mutex.prefix.clone(), (*value).clone()));
                 Ok(())
             }
+            Observation::Lock(LockEvent::Proclaims { mutex, created, value }) => {
+                let lock = self.locks.entry(mutex.prefix.clone()).or_default();
+                lock.proclaimed.insert((*value).clone(), *created);
+                Ok(())
+            }
+            Observation::Lock(LockEvent::Looks { mutex, worker }) => {
+                self.locks.entry(mutex.prefix.clone()).or_default().leading.asks(seen.at, *worker);
+                Ok(())
+            }
+            Observation::Lock(LockEvent::Led { mutex, worker, how, leader }) => {
+                let lock = self.locks.entry(mutex.prefix.clone()).or_default();
+                let told = lock.leading.told(seen.at, *worker, *how, *leader, self.compacted);
+                told.map_err(|why| format!("client {} looks on {}: {why}", worker.0, show(&mutex.prefix)))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Everything is quiet.
+    fn follows(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
+        let Observation::Lock(LockEvent::Follows { mutex, worker }) = &seen.what else { return Ok(()) };
+        let lock = self.locks.entry(mutex.prefix.clone()).or_default();
+        lock.leading.knows(seen.at, *worker).map_err(|why| {
+            let detail = format!("client {} looks on {}: {why}", worker.0, show(&mutex.prefix));
+            Violation::liveness(NAME, seen.at, detail)
+        })
     }
 
     fn note(&mut self, at: Nanos, note: &Note) {
@@ -175,6 +212,7 @@ impl Locks {
             HistoryEvent::Invoke { op, client, request } => self.invoked(at, *op, *client, request),
             HistoryEvent::Return { op, outcome } => self.returned(*op, outcome),
             HistoryEvent::Revision { revision, events } => return self.revision(at, *revision, events),
+            HistoryEvent::Compaction { revision } => self.compacted = self.compacted.max(*revision),
             _ => {}
         }
         Ok(())
@@ -248,9 +286,10 @@ impl Locks {
             let Some(lock) = prefix_of(&kv.key).and_then(|prefix| self.locks.get_mut(prefix)) else { continue };
             match event.r#type() {
                 EventType::Put if kv.create_revision == revision => lock.begins(revision, &kv.key)?,
-                EventType::Put => {}
+                EventType::Put => lock.judge_proclaimed(kv)?,
                 EventType::Delete => lock.ends(at, &kv.key),
             }
+            lock.leading.changes(at, revision, event.r#type(), kv);
         }
         Ok(())
     }
@@ -329,6 +368,16 @@ impl Lock {
         }
     }
 
+    /// A key below the lock was written again.
+    fn judge_proclaimed(&mut self, kv: &KeyValue) -> Result<(), String> {
+        let Some(created) = self.proclaimed.remove(&kv.value) else { return Ok(()) };
+        if created == kv.create_revision {
+            return Ok(());
+        }
+        let (key, now) = (show(&kv.key), kv.create_revision);
+        Err(format!("who owned the lock by revision {created} proclaimed something by {key} of revision {now}"))
+    }
+
     /// An owner's write took effect at a revision.
     fn judge_write(&self, revision: Revision, written: &KeyValue) -> Result<(), String> {
         let Some(created) = self.writes.get(&written.value) else { return Ok(()) };
@@ -360,7 +409,8 @@ impl Checker for Locks {
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
-        self.judge(seen).map_err(|detail| Violation::safety(NAME, seen.at, detail))
+        self.judge(seen).map_err(|detail| Violation::safety(NAME, seen.at, detail))?;
+        self.follows(seen)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use detcd_core::api::Status;
 use detcd_core::proto::etcdserverpb as pb;
+use detcd_core::proto::v3electionpb::LeaderResponse;
 use detcd_core::types::LeaseId;
 
 use super::*;
 use crate::check::observations::{Script, answered, bytes, failed, header, invoke, unknown};
+use crate::workload::locks::Looks;
 
 const A: i64 = 0xa;
 const B: i64 = 0xb;
@@ -310,4 +312,38 @@ fn who_resigns_owns_it_no_more_if_it_is_about_the_key_that_owned() {
         run.history(&invoke(40, client(A), Request::Txn(txn)));
     });
     assert!(other.is_err(), "what deletes the key in any case is no resignation");
+}
+
+/// What an owner proclaims is written to the key that it owns by.
+#[test]
+fn what_a_former_owner_proclaims_by_a_later_key_is_a_violation() {
+    let proclaimed = |created: Revision, written: Revision| {
+        let mut run = two_queue();
+        let value = bytes("me");
+        let event = LockEvent::Proclaims { mutex: &mutex(A), created: 2, value: &value };
+        run.at_ms(10).asks(A, 1).owns(A, 2).tell(Observation::Lock(event));
+        let events = [put_event(&mutex(A).key, "me", created, written)];
+        run.history(&did(written, events)).verdict()
+    };
+    assert_eq!(proclaimed(2, 4), Ok(()));
+    let why = proclaimed(4, 5).expect_err("another life of the key").detail;
+    assert!(why.contains("by revision 2 proclaimed something by \"held/01/a\" of revision 4"), "{why}");
+}
+
+/// The rules of who looks on are tested beside them; here, that they are asked.
+#[test]
+fn who_looks_on_is_judged_by_the_revisions_of_the_lock() {
+    let worker = ClientId(9);
+    let kv = KeyValue { key: mutex(B).key, create_revision: 3, mod_revision: 3, ..Default::default() };
+    let told = LeaderResponse { header: header(1, 3), kv: Some(kv) };
+    for (how, why) in [(Looks::Asks, "where \"held/01/a\" of revision 2"), (Looks::Observes, "who never led")] {
+        let led = LockEvent::Led { mutex: &mutex(A), worker, how, leader: Some(&told) };
+        let mut run = two_queue();
+        assert!(run.tell(Observation::Lock(led)).says().contains(why), "{}", run.says());
+    }
+    let mut run = two_queue();
+    run.tell(Observation::Lock(LockEvent::Looks { mutex: &mutex(A), worker })).at_ms(5_000);
+    run.tell(Observation::Lock(LockEvent::Follows { mutex: &mutex(A), worker }));
+    let violation = run.verdict().expect_err("it has been told nothing");
+    assert_eq!(violation.kind, crate::check::ViolationKind::Liveness);
 }
