@@ -285,7 +285,7 @@ impl Round {
 
     /// Whether it is asked for by a campaign: the key that leads an election is the one that owns the lock of its name.
     pub fn by_election(self) -> bool {
-        permille(nth(self.draw, 7), 400)
+        permille(nth(self.draw, 7), 500)
     }
 
     /// Whether a member is to make a lease for the lock that is asked of it.
@@ -295,8 +295,8 @@ impl Round {
 
     /// Whether the worker does not ask for the lock, but who owns it: once, or to be told all the time.
     pub fn looks_on(self, locks: &Locks) -> Option<Looks> {
-        let looks = self.by_service(locks) && permille(nth(self.draw, 12), 250);
-        looks.then(|| if permille(nth(self.draw, 13), 600) { Looks::Observes } else { Looks::Asks })
+        let looks = self.by_service(locks) && permille(nth(self.draw, 12), 350);
+        looks.then(|| if permille(nth(self.draw, 13), 700) { Looks::Observes } else { Looks::Asks })
     }
 
     /// Whether who was elected writes so many times more by proclaiming something.
@@ -307,6 +307,11 @@ impl Round {
     /// For how long somebody who asks a lock service at `now` waits for its answer.
     pub fn patience_ns(self, now: u64) -> u64 {
         200 * MS + below(nth(nth(self.draw, 6), now), 5_000 * MS)
+    }
+
+    /// For how long somebody observes.
+    pub fn observes_ns(self) -> u64 {
+        200 * MS + below(nth(self.draw, 15), 12_000 * MS)
     }
 
     /// How many times the owner writes to what is protected.

@@ -23,11 +23,10 @@ impl World<'_> {
         let turn = Turn { by: client_of(number), ..turn };
         self.observe(Observation::Lock(LockEvent::Looks { mutex: &turn.mutex, worker: turn.by }));
         let request = LeaderRequest { name: turn.mutex.name() };
-        let asked = match how {
-            Looks::Asks => LockAsked::Leader(request),
-            Looks::Observes => LockAsked::Observe(request),
+        let (asked, patience_ns) = match how {
+            Looks::Asks => (LockAsked::Leader(request), turn.round.patience_ns(self.now)),
+            Looks::Observes => (LockAsked::Observe(request), turn.round.observes_ns()),
         };
-        let patience_ns = turn.round.patience_ns(self.now);
         self.lock_session(worker).stage = Stage::Following(turn, how);
         self.ask_lock_service(worker, number, asked, patience_ns);
     }
