@@ -6,7 +6,7 @@ use detcd_core::types::Revision;
 use detcd_core::{NodeStatus, Note, StoreView};
 
 use crate::history::{ClientId, HistoryEvent, Nanos};
-use crate::workload::locks::{Looks, Mutex};
+use crate::workload::locks::{LooksOn, Mutex};
 
 /// The place of a member in the simulated cluster, counted from 0; its `NodeId` is that plus 1.
 pub type NodeIndex = usize;
@@ -85,26 +85,33 @@ pub enum LockEvent<'a> {
         /// What it proclaims; nobody else writes the same.
         value: &'a Bytes,
     },
+    /// An election service said that what it proclaimed is proclaimed.
+    Proclaimed {
+        /// The lock, and the worker's key.
+        mutex: &'a Mutex,
+        /// What it proclaimed.
+        value: &'a Bytes,
+    },
     /// It is about to ask who owns the lock.
-    Looks {
+    LooksOn {
         /// The lock.
         mutex: &'a Mutex,
         /// The client of the conversation that a member holds for it.
         worker: ClientId,
     },
     /// It is told who owns the lock.
-    Led {
+    ToldLeader {
         /// The lock.
         mutex: &'a Mutex,
         /// The client of the conversation.
         worker: ClientId,
         /// It is told so again and again, or because it asked.
-        how: Looks,
+        how: LooksOn,
         /// What it is told; `None`: nobody.
         leader: Option<&'a LeaderResponse>,
     },
     /// Everything is quiet, and it is still told of who owns the lock.
-    Follows {
+    StillObserves {
         /// The lock.
         mutex: &'a Mutex,
         /// The client of the conversation.

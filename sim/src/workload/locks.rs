@@ -121,14 +121,11 @@ impl Mutex {
         Mutex { prefix: Bytes::from(prefix), key, lease, guarded: Bytes::from(format!("guarded/{number:02}")) }
     }
 
-    /// The same lock for whom this key owns it: a member has made a lease for it.
-    ///
-    /// # Panics
-    /// The key is no session's key for this lock.
+    /// The same lock for whom this key owns it. A key ends with its lease, which a member may have made for it.
     pub fn with_key(self, key: Bytes) -> Mutex {
         let digits = key.strip_prefix(&self.prefix[..]).and_then(|digits| std::str::from_utf8(digits).ok());
         let lease = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
-        Mutex { lease: lease.expect("a key of this lock ends with its lease"), key, ..self }
+        Mutex { lease: lease.unwrap_or(self.lease), key, ..self }
     }
 
     /// What a lock service calls the lock.
@@ -249,7 +246,7 @@ pub fn grant(draw: u64) -> (i64, Request) {
 
 /// How a worker looks on who owns a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Looks {
+pub enum LooksOn {
     /// It asks once.
     Asks,
     /// It is told of each owner, and of what that proclaims.
@@ -290,13 +287,13 @@ impl Round {
 
     /// Whether a member is to make a lease for the lock that is asked of it.
     pub fn by_own_lease(self) -> bool {
-        permille(nth(self.draw, 11), 60)
+        permille(nth(self.draw, 11), 40)
     }
 
     /// Whether the worker does not ask for the lock, but who owns it: once, or to be told all the time.
-    pub fn looks_on(self, locks: &Locks) -> Option<Looks> {
+    pub fn looks_on(self, locks: &Locks) -> Option<LooksOn> {
         let looks = self.by_service(locks) && permille(nth(self.draw, 12), 350);
-        looks.then(|| if permille(nth(self.draw, 13), 700) { Looks::Observes } else { Looks::Asks })
+        looks.then(|| if permille(nth(self.draw, 13), 700) { LooksOn::Observes } else { LooksOn::Asks })
     }
 
     /// Whether who was elected writes so many times more by proclaiming something.
@@ -366,6 +363,8 @@ mod tests {
         assert_eq!((Mutex::new(3, 0x1f).key, mutex.name()), ("held/03/1f".into(), "held/12".into()));
         let found = Mutex::new(12, 0).with_key("held/12/-8000000000000000".into());
         assert_eq!((found.lease, found.name()), (i64::MIN, mutex.name()), "as the member named it");
+        let other = Mutex::new(12, 7).with_key("held/13/8".into());
+        assert_eq!((other.lease, &other.key[..]), (7, &b"held/13/8"[..]), "no key of this lock");
         assert!(mutex.first().range_end > mutex.key && Mutex::new(13, 0).prefix >= mutex.first().range_end);
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::locks::{Ask, Campaign, Conversation, Leader, Left, Lock, Observe, Pending, Proclaim, Resign, Unlock};
 use detcd_core::proto::etcdserverpb::WatchResponse;
-use detcd_core::proto::v3electionpb::{CampaignResponse, LeaderResponse, ProclaimResponse, ResignResponse};
+use detcd_core::proto::v3electionpb::{CampaignResponse, LeaderKey, LeaderResponse, ProclaimResponse, ResignResponse};
 use detcd_core::proto::v3lockpb::{LockResponse, UnlockResponse};
 use detcd_core::types::{CallId, Revision, StreamId};
 
@@ -36,9 +36,9 @@ pub(super) struct Conversations {
 }
 
 impl Conversations {
-    /// Whether one has to end by itself.
+    /// Whether one has to end by itself, or waits for an answer.
     pub fn has_to_end(&self) -> bool {
-        self.held.values().any(|talk| !talk.is_observed())
+        self.held.values().any(|talk| !talk.is_observed() || talk.call.is_some())
     }
 }
 
@@ -99,6 +99,8 @@ impl Held {
 pub(super) enum Answer {
     /// The key that owns the lock.
     Key(Bytes),
+    /// The same of an election, and what else it is called by.
+    Elected(LeaderKey),
     /// That it is done.
     Done,
     /// Who owns the lock.
@@ -130,11 +132,12 @@ impl Talk {
         }
     }
 
-    /// The number of its next call, if it is the conversation of this number.
-    pub fn next_op(&mut self, number: u64) -> OpId {
+    /// The number of its next call, if it is the conversation of this number; none if an observer has seen so much.
+    pub fn next_op(&mut self, number: u64) -> Option<OpId> {
         self.calls += 1;
-        assert!(self.calls < CALLS_MAX, "conversation {number} does not end");
-        OpId(FIRST_CALL + (number - FIRST_SESSION) * CALLS_MAX + self.calls)
+        let has_one = self.calls < CALLS_MAX;
+        assert!(has_one || self.is_observed(), "conversation {number} does not end");
+        has_one.then(|| OpId(FIRST_CALL + (number - FIRST_SESSION) * CALLS_MAX + self.calls))
     }
 
     /// Learns when its key was created: the first transaction of a contender's conversation asks for that.
@@ -161,7 +164,15 @@ impl Talk {
     /// What its client is told, now that it is over.
     pub fn told(self) -> Option<LockTold> {
         self.answer.map(|answer| match answer {
-            Ok(Answer::Key(key)) => LockTold::Locked { key, created: self.created, waited: self.has_watched },
+            Ok(Answer::Key(key)) => {
+                LockTold::Locked { key, created: self.created, waited: self.has_watched, elected: None }
+            }
+            Ok(Answer::Elected(leader)) => LockTold::Locked {
+                key: leader.key.clone(),
+                created: leader.rev,
+                waited: self.has_watched,
+                elected: Some(Box::new(leader)),
+            },
             Ok(Answer::Done) => LockTold::Done,
             Ok(Answer::Leader(leader)) => LockTold::Led(leader),
             Err(why) => LockTold::Failed(why),
@@ -177,7 +188,7 @@ impl From<LockResponse> for Answer {
 
 impl From<CampaignResponse> for Answer {
     fn from(response: CampaignResponse) -> Answer {
-        Answer::Key(response.leader.expect("who is elected has a key").key)
+        Answer::Elected(response.leader.expect("who is elected has a key"))
     }
 }
 
@@ -263,6 +274,7 @@ pub(super) fn outcome_of(result: &Result<Response, Status>) -> Outcome {
 mod tests {
     use super::*;
     use detcd_core::proto::etcdserverpb as pb;
+    use detcd_core::proto::v3electionpb::LeaderRequest;
     use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
 
     fn lock() -> Talk {
@@ -273,8 +285,8 @@ mod tests {
     fn calls_of_conversations_have_numbers_and_clients_of_their_own() {
         let (mut one, mut other) = (lock(), lock());
         let (first, next) = (FIRST_SESSION + 5, FIRST_SESSION + 6);
-        let ops: Vec<u64> = (1..CALLS_MAX).map(|_| one.next_op(first).0).collect();
-        assert!(ops.is_sorted_by(|a, b| a < b) && ops.last() < Some(&other.next_op(next).0));
+        let ops: Vec<u64> = (1..CALLS_MAX).filter_map(|_| one.next_op(first)).map(|op| op.0).collect();
+        assert!(ops.is_sorted_by(|a, b| a < b) && ops.last() < other.next_op(next).map(|op| op.0).as_ref());
         assert_ne!(client_of(first), client_of(next));
     }
 
@@ -298,8 +310,23 @@ mod tests {
         let Ask::Done(answer) = held.answered(result) else { panic!("it owns the lock") };
         talk.answer = Some(answer);
         let told = talk.told();
-        let Some(LockTold::Locked { key, created: 9, waited: false }) = told else { panic!("{told:?}") };
+        let Some(LockTold::Locked { key, created: 9, waited: false, elected: None }) = told else { panic!("{told:?}") };
         assert_eq!(key, Mutex::new(1, 7).key);
+    }
+
+    #[test]
+    fn observers_need_not_end_but_for_a_call_and_have_so_many_of_them() {
+        let mut talk = Talk::new(3, LockAsked::Observe(LeaderRequest { name: "held/01".into() }));
+        let ops = std::iter::from_fn(|| talk.next_op(FIRST_SESSION)).count() as u64;
+        assert_eq!(ops, CALLS_MAX - 1);
+        let mut conversations = Conversations::default();
+        conversations.held.insert(FIRST_SESSION, talk);
+        assert!(!conversations.has_to_end());
+        let observer = conversations.held.get_mut(&FIRST_SESSION).expect("held");
+        observer.call = Some((CallId(1), OpId(1)));
+        assert!(conversations.has_to_end(), "it may be about to be told");
+        conversations.held.insert(FIRST_SESSION, lock());
+        assert!(conversations.has_to_end());
     }
 
     #[test]

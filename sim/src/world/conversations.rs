@@ -127,7 +127,9 @@ impl World<'_> {
     fn conversation_calls(&mut self, node: NodeIndex, number: u64, request: Request) {
         let call = self.hosts[node].new_call();
         let Some(talk) = self.talk(node, number) else { return };
-        let op = talk.next_op(number);
+        let Some(op) = talk.next_op(number) else {
+            return self.conversation_asks(node, number, Ask::Done(Err(Status::TooManyRequests)));
+        };
         talk.call = Some((call, op));
         self.hosts[node].conversations.calls.insert(call, number);
         self.record.begin(self.now, 21, Some(node));

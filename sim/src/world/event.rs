@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use detcd_core::api::{ReadRequest, Request, Response, Status};
 use detcd_core::proto::etcdserverpb::{ResponseHeader, WatchRequest};
-use detcd_core::proto::v3electionpb::{CampaignRequest, LeaderRequest, LeaderResponse, ProclaimRequest, ResignRequest};
+use detcd_core::proto::v3electionpb::{
+    CampaignRequest, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest, ResignRequest,
+};
 use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
 use detcd_core::types::{CallId, DiskOp, Revision, StreamId};
 use detcd_core::watch::WatchMessage;
@@ -93,9 +95,9 @@ pub(super) enum LockAsked {
 /// What it gets for that.
 #[derive(Debug)]
 pub(super) enum LockTold {
-    /// It owns the lock by this key. That it was created at this revision the service does not say: who needs it reads
-    /// the key. Others were before it, or not.
-    Locked { key: Bytes, created: Revision, waited: bool },
+    /// It owns the lock by this key. Others were before it, or not. That it was created at this revision a lock service
+    /// does not say, and who needs that reads the key; an election service does, with the leader's other names.
+    Locked { key: Bytes, created: Revision, waited: bool, elected: Option<Box<LeaderKey>> },
     /// What it asked for is done: it has given the lock back, or has proclaimed something.
     Done,
     /// Somebody owns the lock. An observer is told so again and again.

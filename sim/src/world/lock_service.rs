@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use detcd_core::api::Status;
-use detcd_core::proto::v3electionpb::{CampaignRequest, LeaderKey, ProclaimRequest, ResignRequest};
+use detcd_core::proto::v3electionpb::{CampaignRequest, ProclaimRequest, ResignRequest};
 use detcd_core::proto::v3lockpb::{LockRequest, UnlockRequest};
 use detcd_core::types::Revision;
 
@@ -45,12 +45,12 @@ impl World<'_> {
     }
 
     /// The worker gives a lock back, perhaps at another member than the one that gave it the lock.
-    pub(super) fn return_lock(&mut self, worker: u32, turn: &Turn, created: Revision) {
+    pub(super) fn return_lock(&mut self, worker: u32, turn: &Turn) {
         let session = self.lock_session(worker);
         let Some(OpId(number)) = session.next_op() else { return self.end_lock_session(worker) };
         session.stage = Stage::Returning;
         let asked = if turn.round.by_election() {
-            LockAsked::Resign(ResignRequest { leader: Some(leader_key(turn, created)) })
+            LockAsked::Resign(ResignRequest { leader: turn.elected.as_deref().cloned() })
         } else {
             LockAsked::Unlock(UnlockRequest { key: turn.mutex.key.clone() })
         };
@@ -65,12 +65,14 @@ impl World<'_> {
         let Some(OpId(number)) = session.next_op() else { return self.end_lock_session(worker) };
         let event = LockEvent::Proclaims { mutex: &turn.mutex, created, value: &value };
         self.observe(Observation::Lock(event));
-        let asked = LockAsked::Proclaim(ProclaimRequest { leader: Some(leader_key(&turn, created)), value });
+        let leader = turn.elected.as_deref().cloned();
+        let asked = LockAsked::Proclaim(ProclaimRequest { leader, value: value.clone() });
         let patience_ns = turn.round.patience_ns(self.now);
-        self.lock_session(worker).stage = Stage::Proclaiming(turn, created, keeps);
+        self.lock_session(worker).stage = Stage::Proclaiming(turn, created, keeps, value);
         self.ask_lock_service(worker, number, asked, patience_ns);
     }
 
+    /// The worker asks some member's service for something, and is impatient after a while.
     pub(super) fn ask_lock_service(&mut self, worker: u32, number: u64, asked: LockAsked, patience_ns: u64) {
         let (client, _) = self.clients_of(worker);
         let (now, nodes) = (self.now, self.hosts.len() as u64);
@@ -146,10 +148,12 @@ impl World<'_> {
         (session.asked, session.ticket) = (None, session.ticket + 1);
         let stage = std::mem::replace(&mut session.stage, Stage::Idle);
         match (stage, told) {
-            (Stage::Asking(turn), LockTold::Locked { key, created, waited }) => {
+            (Stage::Asking(turn), LockTold::Locked { key, created, waited, elected }) => {
                 self.mark_ownership(&turn, waited);
+                let has_none = turn.mutex.lease == 0;
                 let mutex = turn.mutex.with_key(key);
-                self.lock_owned(worker, Turn { mutex, ..turn }, created);
+                self.lock_session(worker).lock_lease = has_none.then_some(mutex.lease);
+                self.lock_owned(worker, Turn { mutex, elected, ..turn }, created);
             }
             (Stage::Asking(turn), LockTold::Refused) => {
                 let wait_ns = turn.round.wait_ns(self.now);
@@ -161,8 +165,9 @@ impl World<'_> {
                 self.end_lock_session(worker);
             }
             (Stage::Asking(_), LockTold::Failed(Status::LeaseNotFound)) => self.end_lock_session(worker),
-            (Stage::Proclaiming(turn, own, keeps), LockTold::Done) => {
+            (Stage::Proclaiming(turn, own, keeps, value), LockTold::Done) => {
                 self.mark("election service: a leader proclaimed something");
+                self.observe(Observation::Lock(LockEvent::Proclaimed { mutex: &turn.mutex, value: &value }));
                 let wait_ns = turn.round.wait_ns(self.now) / 2;
                 self.lock_session(worker).stage = Stage::Holding(turn, own, keeps);
                 self.lock_waits(worker, wait_ns);
@@ -172,7 +177,10 @@ impl World<'_> {
                 self.end_lock_session(worker);
             }
             (Stage::Following(turn, how), told) => self.looked_on(worker, &turn, how, told),
-            (Stage::Returning, LockTold::Done) => self.lock_waits(worker, 10 * MS),
+            (Stage::Returning, LockTold::Done) => {
+                self.lock_session(worker).lock_lease = None;
+                self.lock_waits(worker, 10 * MS);
+            }
             _ => self.revoke_lock_session(worker),
         }
     }
@@ -187,10 +195,4 @@ impl World<'_> {
             self.mark("lock service: owned by a lease that was made for it");
         }
     }
-}
-
-/// How an election service calls who was elected.
-fn leader_key(turn: &Turn, created: Revision) -> LeaderKey {
-    let Mutex { key, lease, .. } = turn.mutex.clone();
-    LeaderKey { name: turn.mutex.name(), key, rev: created, lease }
 }

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use detcd_core::api::Response;
+use detcd_core::proto::v3electionpb::LeaderKey;
 use detcd_core::types::Revision;
 
 use crate::history::{ClientId, OpId, Outcome};
 use crate::observe::NodeIndex;
-use crate::workload::locks::{Looks, Mutex, Round, STEPS_MAX};
+use crate::workload::locks::{LooksOn, Mutex, Round, STEPS_MAX};
 use crate::workload::padded;
 
 /// One process that takes locks. It has two connections: one for its requests, one that keeps its session alive.
@@ -57,6 +58,8 @@ pub(super) struct LockSession {
     pub ticket: u64,
     /// What it waits for from a lock service.
     pub asked: Option<Asked>,
+    /// The lease that a member has made for the lock that it owns.
+    pub lock_lease: Option<i64>,
 }
 
 /// How far a session is.
@@ -81,9 +84,9 @@ pub(super) enum Stage {
     /// It writes to what the lock protects.
     Writing(Turn, Revision, Keeps),
     /// It waits until an election service says that it has proclaimed something as the owner.
-    Proclaiming(Turn, Revision, Keeps),
+    Proclaiming(Turn, Revision, Keeps, Bytes),
     /// It asks a lock service who owns the lock.
-    Following(Turn, Looks),
+    Following(Turn, LooksOn),
     /// It gives the lock back.
     Releasing,
     /// It ends its session.
@@ -97,6 +100,8 @@ pub(super) struct Turn {
     pub round: Round,
     /// Whose requests decide who owns it: the worker's client, or that of a member's conversation for it.
     pub by: ClientId,
+    /// How the election service that says so calls its owner.
+    pub elected: Option<Box<LeaderKey>>,
 }
 
 /// A request to a lock service that is under way.
@@ -150,7 +155,7 @@ impl LockSession {
 
     /// Whether it has come to its end, and only goes on to be told who owns a lock.
     pub fn stays(&self, now: u64) -> bool {
-        matches!(self.stage, Stage::Following(_, Looks::Observes)) && self.is_lost && now >= self.until
+        matches!(self.stage, Stage::Following(_, LooksOn::Observes)) && self.is_lost && now >= self.until
     }
 
     /// Whether the answer to a write says that the lock has gone.
@@ -182,6 +187,7 @@ mod tests {
             steps: 0,
             ticket: 0,
             asked: None,
+            lock_lease: None,
         }
     }
 

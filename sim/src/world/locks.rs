@@ -66,6 +66,7 @@ impl World<'_> {
                 steps: 0,
                 ticket: 0,
                 asked: None,
+                lock_lease: None,
             };
             self.workers[worker as usize].session = Some(session);
             self.lock_asks(worker, request);
@@ -267,7 +268,7 @@ impl World<'_> {
         session.rounds += 1;
         let (round, lease) = (Round::new(session.draw, session.rounds), session.lease);
         let mutex = Mutex::new(round.lock(&self.plan.workload.locks), lease);
-        let turn = Turn { mutex, round, by: ClientId(asks) };
+        let turn = Turn { mutex, round, by: ClientId(asks), elected: None };
         match round.looks_on(&self.plan.workload.locks) {
             Some(how) => self.look_on(worker, turn, how),
             None => self.try_lock(worker, turn),
@@ -354,7 +355,7 @@ impl World<'_> {
             return self.lock_waits(worker, keeps.until - now);
         }
         if by_service {
-            return self.return_lock(worker, &turn, own);
+            return self.return_lock(worker, &turn);
         }
         self.lock_session(worker).stage = Stage::Releasing;
         self.lock_asks(worker, turn.mutex.unlock());
@@ -363,7 +364,8 @@ impl World<'_> {
     pub(super) fn revoke_lock_session(&mut self, worker: u32) {
         let session = self.lock_session(worker);
         session.stage = Stage::Revoking;
-        let id = session.lease;
+        // The session's own lease ends by itself soon enough, if there is another one.
+        let id = session.lock_lease.take().unwrap_or(session.lease);
         self.lock_asks(worker, Request::LeaseRevoke(pb::LeaseRevokeRequest { id }));
     }
 

@@ -2,13 +2,13 @@
 //! owns the lock.
 //!
 //! Rules:
-//! * **Leader.** The answer is the leader as it was at the revision of the answer's header. That nobody leads was so at
-//!   some time between the question and the answer.
-//! * **Observe.** Each leader that is told led, in this state, at some revision up to that of the header. One is told
-//!   after the other in the order of their elections, and of each all that it proclaims after the first state that is
-//!   told, in order. Leaders who came and went before their predecessor's end was noticed may be left out (etcd's own
-//!   observers leave them out), and so may what is proclaimed when a compaction overtakes the observer's watcher,
-//!   which then looks again.
+//! * **Leader.** The answer is the leader as it was at the revision of the answer's header, and that was not over before
+//!   somebody asked. That nobody leads was so at some time between question and answer.
+//! * **Observe.** Each leader that is told led, in this state, at some revision up to that of the header; what is told
+//!   first was not over before somebody asked. One leader is told after the other in the order of their elections, and
+//!   of each all that it proclaims after the first state that is told, in order. Leaders who came and went before their
+//!   predecessor's end was noticed may be left out (etcd's own observers leave them out), and so may what is proclaimed
+//!   when a compaction overtakes the observer's watcher, which then looks again.
 //! * When everything is quiet, who observes knows the leader.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,12 +20,9 @@ use detcd_core::types::Revision;
 
 use crate::check::model::show;
 use crate::history::{ClientId, Nanos};
-use crate::workload::locks::Looks;
 
 /// How many states of leaders are remembered: as many as may be news to somebody.
 const STATES_MAX: usize = 10_000;
-/// What happened so long ago is known to whoever observes while everything is quiet.
-const KNOWN_AFTER_NS: Nanos = 2_500_000_000;
 
 /// A leader's key, or that there is none, from a revision on.
 #[derive(Debug)]
@@ -71,28 +68,65 @@ impl Leading {
         self.lookers.insert(who, (at, None));
     }
 
-    /// It is told of a leader, or that there is none; `compacted` is what is compacted by now.
+    /// Who asked is told of the leader, or that there is none.
     ///
     /// # Errors
     /// Why that is wrong.
-    pub fn told(
-        &mut self,
-        at: Nanos,
-        who: ClientId,
-        how: Looks,
-        leader: Option<&LeaderResponse>,
-        compacted: Revision,
-    ) -> Result<(), String> {
-        let asked = match how {
-            Looks::Asks => self.lookers.remove(&who).map_or(at, |(asked, _)| asked),
-            Looks::Observes => at,
+    pub fn answered(&mut self, at: Nanos, who: ClientId, leader: Option<&LeaderResponse>) -> Result<(), String> {
+        let asked = self.lookers.remove(&who).map_or(at, |(asked, _)| asked);
+        match leader {
+            Some(response) => self.judge_answer(asked, response),
+            None => self.judge_vacancy(asked),
+        }
+    }
+
+    /// Who observes is told of a leader; `compacted` is what is compacted by now.
+    ///
+    /// # Errors
+    /// Why that is wrong.
+    pub fn observed(&mut self, who: ClientId, leader: &LeaderResponse, compacted: Revision) -> Result<(), String> {
+        let (revision, kv) = parts_of(leader)?;
+        let state = self.states.iter().rposition(|state| state.leader.as_ref() == Some(kv));
+        match state.map(|place| self.states[place].from) {
+            Some(from) if from > revision => {
+                return Err(format!("it is told at revision {revision} of {}, who leads from {from} on", describe(kv)));
+            }
+            None if !self.is_cut => return Err(format!("it is told of {}, who never led", describe(kv))),
+            Some(_) | None => {}
+        }
+        let Some((asked, last)) = self.lookers.get_mut(&who) else { return Ok(()) };
+        match (last.replace((kv.create_revision, kv.mod_revision)), *asked) {
+            (Some(before), _) => self.judge_missed(before, kv, compacted),
+            (None, asked) => self.judge_age(state, asked, kv),
+        }
+    }
+
+    /// Of what one leader proclaims after what is told, nothing is left out.
+    fn judge_missed(&self, before: (Revision, Revision), kv: &KeyValue, compacted: Revision) -> Result<(), String> {
+        let this = (kv.create_revision, kv.mod_revision);
+        if before >= this {
+            return Err(format!("it is told of {} after {} {}", describe(kv), before.0, before.1));
+        }
+        let is_between = |kv: &&KeyValue| {
+            let state = (kv.create_revision, kv.mod_revision);
+            kv.create_revision == before.0 && state > before && state < this
         };
-        let Some(response) = leader else { return self.judge_vacancy(asked) };
-        let revision = response.header.as_ref().ok_or("an answer has no header")?.revision;
-        let kv = response.kv.as_ref().ok_or("an answer has no key")?;
-        match how {
-            Looks::Asks => self.judge_answer(revision, kv),
-            Looks::Observes => self.judge_told(revision, kv, who, compacted),
+        let missed = self.states.iter().filter_map(|state| state.leader.as_ref()).find(is_between);
+        match missed.filter(|_| compacted <= before.1) {
+            Some(missed) => Err(format!("it is told of {}, and never was of {}", describe(kv), describe(missed))),
+            None => Ok(()),
+        }
+    }
+
+    /// The state at this place did not end before somebody asked: everything that was told to anybody by then is known
+    /// to whoever answers.
+    fn judge_age(&self, place: Option<usize>, asked: Nanos, kv: &KeyValue) -> Result<(), String> {
+        match place.and_then(|place| self.states.get(place + 1)) {
+            Some(next) if next.at < asked => {
+                let ms = (asked - next.at) / 1_000_000;
+                Err(format!("it is told of {}, which was over {ms} ms before it asked", describe(kv)))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -115,61 +149,34 @@ impl Leading {
         }
     }
 
-    fn judge_answer(&self, revision: Revision, kv: &KeyValue) -> Result<(), String> {
-        let state = self.states.iter().rfind(|state| state.from <= revision);
-        let leader = state.and_then(|state| state.leader.as_ref());
-        if leader == Some(kv) || (state.is_none() && self.is_cut) {
-            return Ok(());
+    fn judge_answer(&self, asked: Nanos, response: &LeaderResponse) -> Result<(), String> {
+        let (revision, kv) = parts_of(response)?;
+        let place = self.states.iter().rposition(|state| state.from <= revision);
+        let leader = place.and_then(|place| self.states[place].leader.as_ref());
+        if leader == Some(kv) || (place.is_none() && self.is_cut) {
+            return self.judge_age(place, asked, kv);
         }
         let leader = leader.map_or("nobody".into(), describe);
         Err(format!("it is told that {} leads at revision {revision}, where {leader} does", describe(kv)))
     }
 
-    fn judge_told(
-        &mut self,
-        revision: Revision,
-        kv: &KeyValue,
-        who: ClientId,
-        compacted: Revision,
-    ) -> Result<(), String> {
-        let this = (kv.create_revision, kv.mod_revision);
-        let led = |state: &State| state.leader.as_ref() == Some(kv);
-        match self.states.iter().rfind(|state| led(state)) {
-            Some(state) if state.from > revision => {
-                let from = state.from;
-                return Err(format!("it is told at revision {revision} of {}, who leads from {from} on", describe(kv)));
-            }
-            None if !self.is_cut => return Err(format!("it is told of {}, who never led", describe(kv))),
-            Some(_) | None => {}
-        }
-        let Some((_, last)) = self.lookers.get_mut(&who) else { return Ok(()) };
-        let Some(before) = last.replace(this) else { return Ok(()) };
-        if before >= this {
-            return Err(format!("it is told of {} after {} {}", describe(kv), before.0, before.1));
-        }
-        let is_between = |kv: &&KeyValue| {
-            let state = (kv.create_revision, kv.mod_revision);
-            kv.create_revision == before.0 && state > before && state < this
-        };
-        let missed = self.states.iter().filter_map(|state| state.leader.as_ref()).find(is_between);
-        match missed.filter(|_| compacted <= before.1) {
-            Some(missed) => Err(format!("it is told of {}, and never was of {}", describe(kv), describe(missed))),
-            None => Ok(()),
-        }
-    }
-
-    /// Everything is quiet, and it still observes.
+    /// Everything is quiet, and it still observes: what is older than `settle` it has to know.
     ///
     /// # Errors
     /// What it does not know.
-    pub fn knows(&self, at: Nanos, who: ClientId) -> Result<(), String> {
+    pub fn knows(&self, at: Nanos, who: ClientId, settle: Nanos) -> Result<(), String> {
         let Some(State { leader: Some(kv), at: since, .. }) = self.states.back() else { return Ok(()) };
         let told = self.lookers.get(&who).and_then(|(_, told)| *told);
-        if told == Some((kv.create_revision, kv.mod_revision)) || at < since + KNOWN_AFTER_NS {
+        if told == Some((kv.create_revision, kv.mod_revision)) || at < since + settle {
             return Ok(());
         }
         Err(format!("it has not been told of {}, who has led since {} ms", describe(kv), since / 1_000_000))
     }
+}
+
+fn parts_of(response: &LeaderResponse) -> Result<(Revision, &KeyValue), String> {
+    let header = response.header.as_ref().ok_or("an answer has no header")?;
+    Ok((header.revision, response.kv.as_ref().ok_or("an answer has no key")?))
 }
 
 fn describe(kv: &KeyValue) -> String {
@@ -183,6 +190,7 @@ mod tests {
 
     const MS: Nanos = 1_000_000;
     const WHO: ClientId = ClientId(7);
+    const SETTLE: Nanos = 2_500 * MS;
 
     fn kv(key: &str, created: Revision, written: Revision) -> KeyValue {
         KeyValue { key: key.to_owned().into(), create_revision: created, mod_revision: written, ..KeyValue::default() }
@@ -216,7 +224,7 @@ mod tests {
         leading.asks(0, WHO);
         told.iter().try_for_each(|(revision, kv)| {
             let response = response(*revision, kv.clone());
-            leading.told(at(9), WHO, Looks::Observes, Some(&response), compacted)
+            leading.observed(WHO, &response, compacted)
         })
     }
 
@@ -224,7 +232,9 @@ mod tests {
     fn an_answer_is_the_leader_of_its_revision() {
         let told = |revision, kv| {
             let response = response(revision, kv);
-            two_lead().told(at(9), WHO, Looks::Asks, Some(&response), 0)
+            let mut leading = two_lead();
+            leading.asks(at(2), WHO);
+            leading.answered(at(9), WHO, Some(&response))
         };
         assert_eq!(told(2, kv("a", 2, 2)), Ok(()));
         assert_eq!(told(3, kv("a", 2, 2)), Ok(()), "who enters later does not lead");
@@ -236,18 +246,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_over_before_the_question_is_no_answer_and_no_first_word() {
+        let told = |asked| {
+            let mut leading = two_lead();
+            leading.asks(asked, WHO);
+            let response = response(5, kv("a", 2, 5));
+            (leading.observed(WHO, &response, 0), leading.answered(at(9), WHO, Some(&response)))
+        };
+        assert_eq!(told(at(6)), (Ok(()), Ok(())), "it may have been so");
+        let (observed, answered) = told(at(6) + 2 * MS);
+        for error in [observed.expect_err("b leads"), answered.expect_err("b leads")] {
+            assert!(error.contains("written at 5, which was over 2 ms before it asked"), "{error}");
+        }
+    }
+
+    #[test]
     fn that_nobody_leads_was_so_between_question_and_answer() {
         let told = |asked| {
             let mut leading = two_lead();
             leading.asks(asked, WHO);
-            leading.told(at(9), WHO, Looks::Asks, None, 0)
+            leading.answered(at(9), WHO, None)
         };
         assert_eq!((told(at(8)), told(at(3))), (Ok(()), Ok(())), "nobody leads from 7 on");
         let mut leading = two_lead();
         leading.changes(at(8), 8, EventType::Put, &kv("c", 8, 8));
         let mut told = |asked| {
             leading.asks(asked, WHO);
-            leading.told(at(9), WHO, Looks::Asks, None, 0)
+            leading.answered(at(9), WHO, None)
         };
         assert_eq!((told(at(7) + 1), told(0)), (Ok(()), Ok(())), "and did not until 8, nor before 2");
         assert!(told(at(8) + 1).expect_err("c leads").contains("nobody leads, and somebody always did"));
@@ -279,12 +304,12 @@ mod tests {
     fn who_observes_while_everything_is_quiet_knows_the_leader() {
         let mut leading = two_lead();
         leading.asks(0, WHO);
-        assert_eq!(leading.knows(at(9), WHO), Ok(()), "nobody leads");
+        assert_eq!(leading.knows(at(9), WHO, SETTLE), Ok(()), "nobody leads");
         leading.changes(at(9), 8, EventType::Put, &kv("c", 8, 8));
-        assert_eq!(leading.knows(at(9) + 2_499 * MS, WHO), Ok(()), "that is news");
-        let knows = |leading: &Leading| leading.knows(at(9) + 2_500 * MS, WHO);
+        assert_eq!(leading.knows(at(9) + 2_499 * MS, WHO, SETTLE), Ok(()), "that is news");
+        let knows = |leading: &Leading| leading.knows(at(9) + 2_500 * MS, WHO, SETTLE);
         assert!(knows(&leading).expect_err("c leads").contains("has not been told of \"c\""));
-        leading.told(at(9), WHO, Looks::Observes, Some(&response(8, kv("c", 8, 8))), 0).expect("right");
+        leading.observed(WHO, &response(8, kv("c", 8, 8)), 0).expect("right");
         assert_eq!(knows(&leading), Ok(()));
     }
 }

@@ -20,7 +20,7 @@
 //! Who asks a member's lock service owns a lock by what the member asked for it. So it is judged by the requests of the
 //! conversation, which is a client of its own in the history, and not by when it began to wait for the service.
 //!
-//! Who looks on is judged by [`leading`]: what an election service tells of the owner was so, and nothing that an
+//! Who looks on is judged by `leading.rs`: what an election service tells of the owner was so, and nothing that an
 //! observer has to know is left out. What an owner proclaims changes the key that it owns by, and no later one of the
 //! same name.
 //!
@@ -45,7 +45,7 @@ use super::model::show;
 use super::{CheckConfig, Checker, Interest, Violation};
 use crate::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{LockEvent, Observation, Observed};
-use crate::workload::locks::Mutex;
+use crate::workload::locks::{LooksOn, Mutex};
 
 /// The checker's name.
 pub const NAME: &str = "locks";
@@ -101,6 +101,8 @@ struct Asked {
 pub struct Locks {
     skew_ppm: u64,
     clock_steps: Nanos,
+    /// How long it takes at most that an observer is told while everything is quiet.
+    settle: Nanos,
     locks: BTreeMap<Bytes, Lock>,
     /// The locks by what they protect.
     guarded: BTreeMap<Bytes, Bytes>,
@@ -124,6 +126,7 @@ impl Locks {
         Locks {
             skew_ppm: config.clock_skew_ppm_max,
             clock_steps: config.clock_steps,
+            settle: config.settle,
             locks: BTreeMap::new(),
             guarded: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -169,24 +172,31 @@ impl Locks {
                 lock.proclaimed.insert((*value).clone(), *created);
                 Ok(())
             }
-            Observation::Lock(LockEvent::Looks { mutex, worker }) => {
+            Observation::Lock(LockEvent::Proclaimed { mutex, value }) => {
+                let lock = self.locks.entry(mutex.prefix.clone()).or_default();
+                lock.judge_done(value).map_err(|why| format!("{} {why}", show(&mutex.key)))
+            }
+            Observation::Lock(LockEvent::LooksOn { mutex, worker }) => {
                 self.locks.entry(mutex.prefix.clone()).or_default().leading.asks(seen.at, *worker);
                 Ok(())
             }
-            Observation::Lock(LockEvent::Led { mutex, worker, how, leader }) => {
-                let lock = self.locks.entry(mutex.prefix.clone()).or_default();
-                let told = lock.leading.told(seen.at, *worker, *how, *leader, self.compacted);
+            Observation::Lock(LockEvent::ToldLeader { mutex, worker, how, leader }) => {
+                let leading = &mut self.locks.entry(mutex.prefix.clone()).or_default().leading;
+                let told = match (how, leader) {
+                    (LooksOn::Observes, Some(leader)) => leading.observed(*worker, leader, self.compacted),
+                    (LooksOn::Asks, _) | (_, None) => leading.answered(seen.at, *worker, *leader),
+                };
                 told.map_err(|why| format!("client {} looks on {}: {why}", worker.0, show(&mutex.prefix)))
             }
             _ => Ok(()),
         }
     }
 
-    /// Everything is quiet.
-    fn follows(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
-        let Observation::Lock(LockEvent::Follows { mutex, worker }) = &seen.what else { return Ok(()) };
+    /// Everything is quiet, and somebody still observes.
+    fn judge_observer(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
+        let Observation::Lock(LockEvent::StillObserves { mutex, worker }) = &seen.what else { return Ok(()) };
         let lock = self.locks.entry(mutex.prefix.clone()).or_default();
-        lock.leading.knows(seen.at, *worker).map_err(|why| {
+        lock.leading.knows(seen.at, *worker, self.settle).map_err(|why| {
             let detail = format!("client {} looks on {}: {why}", worker.0, show(&mutex.prefix));
             Violation::liveness(NAME, seen.at, detail)
         })
@@ -285,8 +295,12 @@ impl Locks {
             }
             let Some(lock) = prefix_of(&kv.key).and_then(|prefix| self.locks.get_mut(prefix)) else { continue };
             match event.r#type() {
-                EventType::Put if kv.create_revision == revision => lock.begins(revision, &kv.key)?,
-                EventType::Put => lock.judge_proclaimed(kv)?,
+                EventType::Put => {
+                    lock.judge_proclaimed(kv)?;
+                    if kv.create_revision == revision {
+                        lock.begins(revision, &kv.key)?;
+                    }
+                }
                 EventType::Delete => lock.ends(at, &kv.key),
             }
             lock.leading.changes(at, revision, event.r#type(), kv);
@@ -368,7 +382,7 @@ impl Lock {
         }
     }
 
-    /// A key below the lock was written again.
+    /// A key below the lock was written.
     fn judge_proclaimed(&mut self, kv: &KeyValue) -> Result<(), String> {
         let Some(created) = self.proclaimed.remove(&kv.value) else { return Ok(()) };
         if created == kv.create_revision {
@@ -376,6 +390,17 @@ impl Lock {
         }
         let (key, now) = (show(&kv.key), kv.create_revision);
         Err(format!("who owned the lock by revision {created} proclaimed something by {key} of revision {now}"))
+    }
+
+    /// An owner was told that it has proclaimed this.
+    fn judge_done(&self, value: &Bytes) -> Result<(), String> {
+        match self.proclaimed.get(value) {
+            Some(created) => Err(format!(
+                "of revision {created} was told that it has proclaimed {}, which nobody wrote",
+                show(value)
+            )),
+            None => Ok(()),
+        }
     }
 
     /// An owner's write took effect at a revision.
@@ -410,7 +435,7 @@ impl Checker for Locks {
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
         self.judge(seen).map_err(|detail| Violation::safety(NAME, seen.at, detail))?;
-        self.follows(seen)
+        self.judge_observer(seen)
     }
 }
 

@@ -7,7 +7,7 @@ use detcd_core::types::LeaseId;
 
 use super::*;
 use crate::check::observations::{Script, answered, bytes, failed, header, invoke, unknown};
-use crate::workload::locks::Looks;
+use crate::workload::locks::LooksOn;
 
 const A: i64 = 0xa;
 const B: i64 = 0xb;
@@ -314,20 +314,25 @@ fn who_resigns_owns_it_no_more_if_it_is_about_the_key_that_owned() {
     assert!(other.is_err(), "what deletes the key in any case is no resignation");
 }
 
-/// What an owner proclaims is written to the key that it owns by.
+/// What an owner proclaims is written to the key that it owns by, before it is told so.
 #[test]
-fn what_a_former_owner_proclaims_by_a_later_key_is_a_violation() {
-    let proclaimed = |created: Revision, written: Revision| {
+fn what_is_proclaimed_by_a_later_key_or_not_at_all_is_a_violation() {
+    let proclaimed = |written: Option<(Revision, Revision)>| {
+        let (mutex, value) = (mutex(A), bytes("me"));
         let mut run = two_queue();
-        let value = bytes("me");
-        let event = LockEvent::Proclaims { mutex: &mutex(A), created: 2, value: &value };
-        run.at_ms(10).asks(A, 1).owns(A, 2).tell(Observation::Lock(event));
-        let events = [put_event(&mutex(A).key, "me", created, written)];
-        run.history(&did(written, events)).verdict()
+        run.at_ms(10).asks(A, 1).owns(A, 2);
+        run.tell(Observation::Lock(LockEvent::Proclaims { mutex: &mutex, created: 2, value: &value }));
+        if let Some((created, written)) = written {
+            run.history(&did(written, [put_event(&mutex.key, "me", created, written)]));
+        }
+        run.tell(Observation::Lock(LockEvent::Proclaimed { mutex: &mutex, value: &value })).verdict()
     };
-    assert_eq!(proclaimed(2, 4), Ok(()));
-    let why = proclaimed(4, 5).expect_err("another life of the key").detail;
-    assert!(why.contains("by revision 2 proclaimed something by \"held/01/a\" of revision 4"), "{why}");
+    assert_eq!(proclaimed(Some((2, 4))), Ok(()));
+    for another_life in [(4, 5), (4, 4)] {
+        let why = proclaimed(Some(another_life)).expect_err("not its key").detail;
+        assert!(why.contains("by revision 2 proclaimed something by \"held/01/a\" of revision 4"), "{why}");
+    }
+    assert!(proclaimed(None).expect_err("nothing").detail.contains("has proclaimed \"me\", which nobody wrote"));
 }
 
 /// The rules of who looks on are tested beside them; here, that they are asked.
@@ -336,14 +341,14 @@ fn who_looks_on_is_judged_by_the_revisions_of_the_lock() {
     let worker = ClientId(9);
     let kv = KeyValue { key: mutex(B).key, create_revision: 3, mod_revision: 3, ..Default::default() };
     let told = LeaderResponse { header: header(1, 3), kv: Some(kv) };
-    for (how, why) in [(Looks::Asks, "where \"held/01/a\" of revision 2"), (Looks::Observes, "who never led")] {
-        let led = LockEvent::Led { mutex: &mutex(A), worker, how, leader: Some(&told) };
+    for (how, why) in [(LooksOn::Asks, "where \"held/01/a\" of revision 2"), (LooksOn::Observes, "who never led")] {
+        let led = LockEvent::ToldLeader { mutex: &mutex(A), worker, how, leader: Some(&told) };
         let mut run = two_queue();
         assert!(run.tell(Observation::Lock(led)).says().contains(why), "{}", run.says());
     }
     let mut run = two_queue();
-    run.tell(Observation::Lock(LockEvent::Looks { mutex: &mutex(A), worker })).at_ms(5_000);
-    run.tell(Observation::Lock(LockEvent::Follows { mutex: &mutex(A), worker }));
+    run.tell(Observation::Lock(LockEvent::LooksOn { mutex: &mutex(A), worker })).at_ms(31_000);
+    run.tell(Observation::Lock(LockEvent::StillObserves { mutex: &mutex(A), worker }));
     let violation = run.verdict().expect_err("it has been told nothing");
     assert_eq!(violation.kind, crate::check::ViolationKind::Liveness);
 }
