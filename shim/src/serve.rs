@@ -30,6 +30,10 @@ use crate::rpc::watch_server::WatchServer;
 const CONNECTIONS_MAX: usize = 32_768;
 /// How many requests, watch streams among them, one connection may have open.
 const STREAMS_PER_CONNECTION_MAX: u32 = 16_384;
+/// How many requests that were canceled before they were looked at a connection may have. A client whose calls run out
+/// of time together cancels many at once, and its connection, with all watches on it, has to live on; etcd knows no
+/// limit. More at once are an attack (CVE-2023-44487), and close the connection.
+const CANCELED_PER_CONNECTION_MAX: usize = 16_384;
 /// The windows of HTTP/2: large enough that a request of the usual size never waits for an update.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
@@ -177,6 +181,7 @@ async fn serve_connection(stream: Stream, routes: Routes, mut stopping: watch::R
         .http2()
         .timer(Timer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_pending_accept_reset_streams(CANCELED_PER_CONNECTION_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(KEEPALIVE_INTERVAL)

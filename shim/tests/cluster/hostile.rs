@@ -184,3 +184,67 @@ async fn a_flood_of_watchers_on_one_stream_holds_up_nobody() {
     still_serves(&channel, "after the flood").await;
     stop(member).await;
 }
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    frame.put_uint(payload.len() as u64, 3);
+    frame.put_u8(kind);
+    frame.put_u8(flags);
+    frame.put_u32(stream);
+    frame.extend_from_slice(payload);
+    frame.to_vec()
+}
+
+/// The head of a call, in HPACK without a table: the method and the scheme are of the static one.
+fn head(path: &str) -> Vec<u8> {
+    let mut block = vec![0x83, 0x86];
+    // `:path`, `:authority` and `content-type`, whose number is more than fits four bits.
+    for (name, value) in [(&[4][..], path), (&[1], "127.0.0.1"), (&[15, 16], "application/grpc")] {
+        block.extend_from_slice(name);
+        block.push(u8::try_from(value.len()).expect("short"));
+        block.extend_from_slice(value.as_bytes());
+    }
+    block
+}
+
+/// Calls that run out of time together are canceled together, and share a connection with watches.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_canceled_calls_does_not_end_their_connection() {
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+    const END_HEADERS: u8 = 4;
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let mut connection = TcpStream::connect(("127.0.0.1", plan.client_ports[0])).await.expect("it listens");
+    let mut storm = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    storm.extend(frame(SETTINGS, 0, 0, &[]));
+    for call in 0..3_000 {
+        let stream = 2 * call + 1;
+        storm.extend(frame(HEADERS, END_HEADERS, stream, &head("/etcdserverpb.KV/Range")));
+        storm.extend(frame(RST_STREAM, 0, stream, &CANCEL));
+    }
+    storm.extend(frame(PING, 0, 0, b"go on..."));
+    connection.write_all(&storm).await.expect("it reads");
+    let answered = async {
+        loop {
+            let mut head = [0; 9];
+            connection.read_exact(&mut head).await.expect("the connection lives on");
+            let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; len as usize];
+            connection.read_exact(&mut payload).await.expect("a whole frame");
+            assert_ne!(head[3], GOAWAY, "{:?}", String::from_utf8_lossy(&payload));
+            if (head[3], head[4]) == (PING, 1) {
+                return payload;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(SOON, answered).await.expect("in time"), b"go on...");
+    still_serves(&plan.channel(0).await, "after the storm").await;
+    stop(member).await;
+}
