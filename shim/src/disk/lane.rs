@@ -31,19 +31,25 @@ struct Opened {
 pub struct Lane {
     dir: Arc<DataDir>,
     opened: BTreeMap<FileName, Opened>,
+    /// The disk had no room for what was asked last.
+    lacks_room: bool,
 }
 
 impl Lane {
     /// A lane in `dir` without open files.
     pub fn new(dir: Arc<DataDir>) -> Lane {
-        Lane { dir, opened: BTreeMap::new() }
+        Lane { dir, opened: BTreeMap::new(), lacks_room: false }
     }
 
     /// Performs one action.
     pub fn perform(&mut self, action: DiskAction) -> Result<DiskReply, DiskError> {
         let done = |()| DiskReply::Done;
         match action {
-            DiskAction::Allocate { file, size_bytes } => return self.allocate(&file, size_bytes).map(done),
+            DiskAction::Allocate { file, size_bytes } => {
+                let allocated = self.allocate(&file, size_bytes);
+                self.tell_of_room(&file, size_bytes, &allocated);
+                return allocated.map(done);
+            }
             DiskAction::Append { file, offset, bytes } => self.append(&file, offset, &bytes).map(done),
             DiskAction::Read { file, offset, len } => self.read(&file, offset, len).map(DiskReply::Data),
             DiskAction::Rename { from, to } => self.rename(&from, to).map(done),
@@ -76,6 +82,17 @@ impl Lane {
         }
         self.keep(name.clone(), file, true);
         Ok(())
+    }
+
+    /// Whoever runs the member has to know when its disk is full, and only once: it is tried again and again.
+    fn tell_of_room(&mut self, file: &FileName, bytes: u64, allocated: &Result<(), DiskError>) {
+        let lacks_room = matches!(allocated, Err(DiskError::NoSpace));
+        if lacks_room && !self.lacks_room {
+            tracing::warn!(%file, bytes, "the disk has no room; writes that need more are refused until it has");
+        } else if allocated.is_ok() && self.lacks_room {
+            tracing::info!(%file, bytes, "the disk has room again");
+        }
+        self.lacks_room = lacks_room || self.lacks_room && allocated.is_err();
     }
 
     fn append(&mut self, name: &FileName, offset: u64, bytes: &[u8]) -> io::Result<()> {
