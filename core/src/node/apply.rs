@@ -113,8 +113,10 @@ impl Member {
         entry: etcd::InternalRaftRequest,
         out: &mut Outputs,
     ) {
+        let id = entry.header.as_ref().map_or(0, |header| header.id);
         let data = self.encode_entry(entry);
-        let size = validate::check_size(data.len(), &validate::Limits::of(&self.config));
+        let etcd_bytes = validate::etcd_bytes(data.len(), self.config.node_id, id);
+        let size = validate::check_size(etcd_bytes, &validate::Limits::of(&self.config));
         if let (Err(status), Some(call)) = (size, call) {
             return self.reply(call, Err(status), out);
         }

@@ -150,6 +150,22 @@ fn a_long_proposal_is_refused() {
     assert_eq!(check_size(101, &LIMITS), Err(Status::RequestTooLarge));
 }
 
+/// What etcd 3.5 takes at its usual limit, to the byte.
+#[test]
+fn the_longest_put_is_as_long_as_etcds() {
+    let bytes = |value_bytes: usize, proposer: NodeId, id: u64| {
+        let put = pb::PutRequest { key: "big".into(), value: vec![0; value_bytes].into(), ..Default::default() };
+        let header = Some(pb::RequestHeader { id, ..Default::default() });
+        let entry =
+            pb::InternalRaftRequest { header, id: proposer.0, put: Some(put), ..pb::InternalRaftRequest::default() };
+        etcd_bytes(prost::Message::encoded_len(&entry), proposer, id)
+    };
+    for (proposer, id) in [(NodeId(1), 1), (NodeId(u64::MAX), u64::MAX), (NodeId(1 << 40), 1 << 50)] {
+        assert_eq!(bytes(1_572_837, proposer, id), 1_572_864);
+        assert_eq!(bytes(1_572_838, proposer, id), 1_572_865);
+    }
+}
+
 #[test]
 fn only_ranges_make_a_txn_a_read_and_only_serializable_ones_make_it_serializable() {
     let request = |success| pb::TxnRequest { success, ..pb::TxnRequest::default() };
