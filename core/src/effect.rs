@@ -289,10 +289,21 @@ pub enum Note {
         /// The entry.
         index: LogIndex,
     },
+    /// The member, which leads, proposes a compaction that no client asked for.
+    CompactionProposed {
+        /// Up to which revision.
+        revision: Revision,
+        /// The id of the request, unique among all of this member's, in all its lives.
+        request: u64,
+    },
     /// The store was compacted by an applied entry.
     Compacted {
         /// Up to which revision; it stays readable itself.
         revision: Revision,
+        /// Whose proposal the entry was: for a client of that member, or its own.
+        proposer: NodeId,
+        /// The id that the proposer gave the request.
+        request: u64,
     },
     /// The node left one phase of its life for another.
     Phase(crate::node::Phase),

@@ -186,7 +186,8 @@ impl Member {
         out.notes.push(Note::Applied { index: entry.index, term: entry.term, state });
         let revision = self.state.as_view().compacted();
         if revision > compacted {
-            out.notes.push(Note::Compacted { revision });
+            let (proposer, request) = origin(command);
+            out.notes.push(Note::Compacted { revision, proposer, request });
         }
         for change in applied.leases {
             match change {
@@ -376,6 +377,12 @@ impl Member {
             db_size_quota: self.config.quota_bytes,
         }
     }
+}
+
+/// Who proposed the command, and under which id.
+fn origin(command: &Command) -> (NodeId, u64) {
+    let Command::Request(request) = command else { return (NodeId(0), 0) };
+    (NodeId(request.id), request.header.as_ref().map_or(0, |header| header.id))
 }
 
 /// An alarm as a status tells of it: Go's text of the message, with the blank at its end.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::member::Member;
 use super::own_proposal::OwnProposal;
+use super::proposals::request_id;
 use crate::config::AutoCompaction;
-use crate::effect::Outputs;
+use crate::effect::{Note, Outputs};
 use crate::proto::etcdserverpb as etcd;
 use crate::time::Instant;
 use crate::types::Revision;
@@ -29,7 +30,7 @@ pub(super) struct Compactor {
     next_at: Instant,
     /// Periodic: the revisions at the last looks, oldest first.
     samples: VecDeque<Revision>,
-    /// Periodic: not before that is anything compacted.
+    /// Periodic: not before that is anything compacted; never before the first look.
     due_at: Instant,
     /// Periodic: what was asked for last, and when, until it is done.
     asked: Option<(Revision, Instant)>,
@@ -43,16 +44,13 @@ impl Compactor {
             mode,
             next_at: Instant::NEVER,
             samples: VecDeque::new(),
-            due_at: now,
+            due_at: Instant::NEVER,
             asked: None,
             proposal: OwnProposal::default(),
         };
         match mode {
             AutoCompaction::Off => {}
-            AutoCompaction::Periodic(period) => {
-                compactor.next_at = now;
-                compactor.due_at = now + period;
-            }
+            AutoCompaction::Periodic(_) => compactor.next_at = now,
             AutoCompaction::Revisions { every, .. } => compactor.next_at = now + every.max(BETWEEN_MIN),
         }
         compactor
@@ -91,6 +89,10 @@ impl Compactor {
         let interval = period.min(PERIOD_MAX);
         let between = (interval / SAMPLES_PER_PERIOD).max(BETWEEN_MIN);
         self.next_at = now + between;
+        if self.samples.is_empty() {
+            // The first look may be late, and the period counts from its sample.
+            self.due_at = now + period;
+        }
         if let Some((_, at)) = self.asked.take_if(|(asked, _)| *asked <= compacted) {
             self.due_at = at + interval;
         }
@@ -121,6 +123,8 @@ impl Member {
         let compaction = Some(etcd::CompactionRequest { revision, physical: false });
         let entry = etcd::InternalRaftRequest { compaction, ..Default::default() };
         self.compactor.proposal = self.propose_own(self.compactor.proposal, entry, out);
+        let sequence = self.compactor.proposal.sequence().expect("it was proposed");
+        out.notes.push(Note::CompactionProposed { revision, request: request_id(self.boot, sequence) });
     }
 }
 
@@ -164,6 +168,15 @@ mod tests {
         let by_revisions = AutoCompaction::Revisions { kept: 7, every: REVISIONS_EVERY };
         assert_eq!(compactions(by_revisions, 22), [(10, 4), (15, 9), (20, 14)]);
         assert_eq!(compactions(AutoCompaction::Off, 1_000), []);
+    }
+
+    /// A member may be held up between its start and its first look.
+    #[test]
+    fn the_period_counts_from_the_first_sample() {
+        let mut compactor = Compactor::new(AutoCompaction::Periodic(Duration::from_secs(600)), minute(0));
+        let wanted: Vec<_> = (4..16).map(|at| compactor.look(minute(at), at as Revision, -1)).collect();
+        assert_eq!(wanted[..10], [None; 10]);
+        assert_eq!(wanted[10..], [Some(4), Some(4)]);
     }
 
     #[test]

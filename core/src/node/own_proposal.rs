@@ -13,6 +13,13 @@ pub(super) struct OwnProposal {
     asked: Option<(u64, Instant)>,
 }
 
+impl OwnProposal {
+    /// The sequence of what was proposed last.
+    pub(super) fn sequence(self) -> Option<u64> {
+        self.asked.map(|(sequence, _)| sequence)
+    }
+}
+
 impl Member {
     /// Whether it is on its way: neither applied nor refused, and not for so long that it may be lost.
     pub(super) fn is_under_way(&self, own: OwnProposal) -> bool {

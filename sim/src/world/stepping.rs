@@ -84,7 +84,7 @@ impl World<'_> {
     /// The first replica that applies a compaction tells of it.
     fn witness_compactions(&mut self, notes: &[Note]) {
         for note in notes {
-            if let Note::Compacted { revision } = *note
+            if let Note::Compacted { revision, .. } = *note
                 && revision > self.compacted
             {
                 self.compacted = revision;
