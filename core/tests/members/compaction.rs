@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use detcd_core::Note;
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::config::AutoCompaction;
 use detcd_core::proto::etcdserverpb as pb;
@@ -80,6 +81,39 @@ fn a_cluster_compacts_itself_and_goes_on_under_another_leader() {
     // Ten writes take a second or more here.
     assert!((last - 70..last).contains(&view.compacted()), "{} of {last}", view.compacted());
     assert!(cluster.marked(leader, "compaction: proposed without being asked"));
+}
+
+/// The compactions that a member noted as its own proposals, and those that it applied: revision, proposer, request.
+fn noted(cluster: &Cluster, at: usize) -> (Vec<(i64, u64, u64)>, Vec<(i64, u64, u64)>) {
+    let own = |note: &Note| match *note {
+        Note::CompactionProposed { revision, request } => Some((revision, at as u64 + 1, request)),
+        _ => None,
+    };
+    let applied = |note: &Note| match *note {
+        Note::Compacted { revision, proposer, request } => Some((revision, proposer.0, request)),
+        _ => None,
+    };
+    let notes = &cluster.notes[at];
+    (notes.iter().filter_map(own).collect(), notes.iter().filter_map(applied).collect())
+}
+
+#[test]
+fn what_is_compacted_names_the_member_that_proposed_it_and_its_request() {
+    let mut cluster =
+        Cluster::new(3, |config| config.auto_compaction = AutoCompaction::Periodic(Duration::from_secs(5)));
+    let leader = cluster.leader();
+    let asked = (leader + 1) % 3;
+    let last = write(&mut cluster, asked, 150);
+    let (proposed, applied) = noted(&cluster, leader);
+    assert!(!applied.is_empty() && applied.iter().all(|compaction| proposed.contains(compaction)), "{applied:?}");
+    assert!(noted(&cluster, asked).0.is_empty(), "it does not lead");
+    assert!(matches!(cluster.ask(asked, compact(last, false)), Ok(Response::Compact(_))));
+    for at in 0..3 {
+        let (proposed, applied) = noted(&cluster, at);
+        let (revision, proposer, request) = *applied.last().expect("one that was asked for");
+        assert_eq!((revision, proposer), (last, asked as u64 + 1));
+        assert!(request > 0 && !proposed.contains(&(revision, proposer, request)));
+    }
 }
 
 /// A compaction is refused then like a write (contract, section 1.5).
