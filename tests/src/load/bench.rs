@@ -12,7 +12,8 @@ use super::cpu::CpuMeter;
 use super::memory::Memory;
 use super::operation::Operation;
 use super::report::{Preloaded, Report};
-use super::run::{LoadError, LoadOptions, connect, on_threads, positive_seconds, preload, run, value_bytes};
+use super::run::{LoadError, LoadOptions, connect, on_threads, positive_seconds, preload, run};
+use super::shape::{Shape, TooFewKeys};
 use crate::cluster::{Cluster, ClusterError, ClusterOptions};
 use crate::rpc::maintenance_client::MaintenanceClient;
 
@@ -49,30 +50,16 @@ pub struct BenchOptions {
     /// Keys are drawn from this many; without it from those that are preloaded, or from 10,000.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub key_space: Option<u64>,
-    /// Length of the values that are written.
-    #[arg(long, default_value_t = 256, value_parser = value_bytes)]
-    pub value_bytes: usize,
     /// Keys to write into both before anything is measured.
     #[arg(long, default_value_t = 0)]
     pub preload: u64,
-    /// Keys that one transaction writes before anything is measured.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=128))]
-    pub preload_batch: u64,
-    /// Keys that a range reads.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub limit: u64,
+    /// What operations are like.
+    #[command(flatten)]
+    pub shape: Shape,
     /// Watchers that are told of each write, comma separated: `watch` is compared with each number. Without it each
     /// client has one that is told of its own.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub watchers: Vec<u32>,
-    /// Streams over which `--watchers` are spread.
-    #[arg(
-        long,
-        default_value_t = 10,
-        requires = "watchers",
-        value_parser = clap::value_parser!(u32).range(1..=10_000)
-    )]
-    pub watch_streams: u32,
     /// Members of each cluster.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..10))]
     pub members: u32,
@@ -84,6 +71,9 @@ pub enum BenchError {
     /// Options that do not fit together.
     #[error("--watchers: no operation has watchers, add watch to --op")]
     NothingWatched,
+    /// Ranges would be shorter than they are said to be.
+    #[error(transparent)]
+    TooFewKeys(#[from] TooFewKeys),
     /// A cluster does not come up.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -116,6 +106,9 @@ pub enum BenchError {
 pub fn compare(options: &BenchOptions, progress: &mut dyn FnMut(&str)) -> Result<Comparison, BenchError> {
     if !options.watchers.is_empty() && !options.op.contains(&Operation::Watch) {
         return Err(BenchError::NothingWatched);
+    }
+    if options.op.contains(&Operation::Range) {
+        options.shape.fits(key_space(options))?;
     }
     if !CpuMeter::AVAILABLE {
         progress("processor time and memory of servers are measured on Linux only; the other figures follow");
@@ -168,7 +161,7 @@ struct Turn {
 impl Turn {
     fn name(&self, options: &BenchOptions) -> String {
         match (self.operation, self.watchers) {
-            (Operation::Range, _) => format!("range {}", options.limit),
+            (Operation::Range, _) => format!("range {}", options.shape.limit),
             (operation, Some(watchers)) => format!("{} {watchers}", operation.name()),
             (operation, None) => operation.name().to_owned(),
         }
@@ -283,13 +276,10 @@ fn load_options(options: &BenchOptions, turn: &Turn, server: &Server, round: u32
         clients: options.clients,
         op: turn.operation,
         key_space: key_space(options),
-        value_bytes: options.value_bytes,
+        shape: options.shape.clone(),
         // They are there already.
         preload: Some(0),
-        preload_batch: options.preload_batch,
-        limit: options.limit,
         watchers: turn.watchers,
-        watch_streams: options.watch_streams,
         seconds: turn.seconds,
         ops: None,
         seed: u64::from(round),
@@ -345,5 +335,13 @@ mod tests {
     fn watchers_without_a_watch_are_refused_before_anything_starts() {
         let refusal = compare(&parse("--op put --watchers 3"), &mut |_| ()).expect_err("nothing watches");
         assert_eq!(refusal.to_string(), "--watchers: no operation has watchers, add watch to --op");
+    }
+
+    #[test]
+    fn a_range_of_more_keys_than_there_are_is_refused_before_anything_starts() {
+        let words = "--op get,range --preload 99";
+        let refusal = compare(&parse(words), &mut |_| ()).expect_err("a hundred are read if nothing is said");
+        let expected = "--limit: a range of 100 keys cannot be read of 99, take at most that or a larger --key-space";
+        assert_eq!(refusal.to_string(), expected);
     }
 }

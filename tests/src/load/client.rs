@@ -19,7 +19,7 @@ pub struct Task {
     pub operation: Operation,
     /// What they write.
     pub value: Bytes,
-    /// How many keys a range has.
+    /// How many keys a range has: no more than the key space.
     pub limit: u64,
     /// Keys are drawn from this many.
     pub key_space: u64,
@@ -80,9 +80,9 @@ impl Client {
         Ok(())
     }
 
-    /// Reads as many keys as asked for, or all of them.
+    /// Reads as many keys as asked for: from this one on, or the last ones.
     async fn read_range(&mut self, number: u64) -> Result<(), Status> {
-        let count = self.task.limit.min(self.task.key_space);
+        let count = self.task.limit;
         let first = number.min(self.task.key_space - count);
         expect_keys(&self.kv.range(range(first, count)).await?.into_inner(), count)
     }

@@ -15,9 +15,11 @@ mod operation;
 mod preload;
 mod report;
 mod run;
+mod shape;
 mod watcher;
 
 pub use cpu::CpuMeter;
 pub use operation::Operation;
 pub use report::{Latency, Preloaded, Report};
 pub use run::{LoadError, LoadOptions, preload, run};
+pub use shape::{Shape, TooFewKeys};

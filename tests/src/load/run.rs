@@ -19,6 +19,7 @@ use super::fan_out::FanOut;
 use super::operation::Operation;
 use super::preload::Preload;
 use super::report::{Latency, Preloaded, Report};
+use super::shape::{Shape, TooFewKeys};
 
 /// The longest latency that is told from longer ones.
 const MAX_LATENCY_US: u64 = 60_000_000;
@@ -47,29 +48,15 @@ pub struct LoadOptions {
     /// Keys are drawn from this many.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub key_space: u64,
-    /// Length of the values that are written.
-    #[arg(long, default_value_t = 256, value_parser = value_bytes)]
-    pub value_bytes: usize,
     /// Keys to write first; without it those that are drawn from, if the operation reads, else none.
     #[arg(long)]
     pub preload: Option<u64>,
-    /// Keys that one transaction writes first.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=128))]
-    pub preload_batch: u64,
-    /// Keys that a range reads.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub limit: u64,
+    /// What they are like.
+    #[command(flatten)]
+    pub shape: Shape,
     /// Watchers that are told of each write (with `--op watch`); without it each client has one, told of its own.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub watchers: Option<u32>,
-    /// Streams over which `--watchers` are spread.
-    #[arg(
-        long,
-        default_value_t = 10,
-        requires = "watchers",
-        value_parser = clap::value_parser!(u32).range(1..=10_000)
-    )]
-    pub watch_streams: u32,
     /// Stop after this many seconds.
     #[arg(long, default_value_t = 10.0, value_parser = positive_seconds)]
     pub seconds: f64,
@@ -95,20 +82,15 @@ pub(super) fn positive_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Reads the length of a value, which has to fit in a request with its key.
-pub(super) fn value_bytes(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(bytes) if bytes <= 1_500_000 => Ok(bytes),
-        _ => Err("a value has 0 to 1500000 bytes, since a request may have 1.5 MiB".to_owned()),
-    }
-}
-
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Options that do not fit together.
     #[error("--watchers: only --op watch has watchers, not --op {0}")]
     NothingWatched(&'static str),
+    /// Ranges would be shorter than they are said to be.
+    #[error(transparent)]
+    TooFewKeys(#[from] TooFewKeys),
     /// An endpoint is no URL.
     #[error("--endpoints: {0:?} is no URL of a server")]
     Endpoint(String),
@@ -137,6 +119,9 @@ fn cannot_prepare(status: Status) -> LoadError {
 pub fn run(options: &LoadOptions) -> Result<Report, LoadError> {
     if let (Some(_), true) = (options.watchers, options.op != Operation::Watch) {
         return Err(LoadError::NothingWatched(options.op.name()));
+    }
+    if options.op == Operation::Range {
+        options.shape.fits(options.key_space)?;
     }
     on_threads(options.threads, drive(options))
 }
@@ -175,13 +160,15 @@ async fn drive(options: &LoadOptions) -> Result<Report, LoadError> {
     let channels = connect(&options.endpoints, connections(options)).await?;
     preload_over(options, &channels).await?;
     let fan_out = match options.watchers {
-        Some(watchers) => Some(FanOut::open(&channels, watchers, options.watch_streams).await.map_err(cannot_prepare)?),
+        Some(watchers) => {
+            Some(FanOut::open(&channels, watchers, options.shape.watch_streams).await.map_err(cannot_prepare)?)
+        }
         None => None,
     };
     let task = Task {
         operation: options.op,
         value: value(options),
-        limit: options.limit,
+        limit: options.shape.limit,
         key_space: options.key_space,
         fan_out: fan_out.clone(),
     };
@@ -263,13 +250,13 @@ fn connections(options: &LoadOptions) -> usize {
 }
 
 fn value(options: &LoadOptions) -> Bytes {
-    Bytes::from(vec![b'v'; options.value_bytes])
+    Bytes::from(vec![b'v'; options.shape.value_bytes])
 }
 
 /// Writes the keys that have to be there first; gives how many.
 async fn preload_over(options: &LoadOptions, channels: &[Channel]) -> Result<u64, LoadError> {
     let keys = options.preload.unwrap_or(if options.op.reads() { options.key_space } else { 0 });
-    let (batch, in_flight) = (options.preload_batch, options.clients);
+    let (batch, in_flight) = (options.shape.preload_batch, options.clients);
     let preload = Preload { keys, value: value(options), batch, in_flight };
     preload.write(channels).await.map_err(cannot_prepare)?;
     Ok(keys)
@@ -419,5 +406,13 @@ mod tests {
         let options = parse("--op put --watchers 3").expect("each is right by itself");
         let refusal = run(&options).expect_err("together they are not").to_string();
         assert_eq!(refusal, "--watchers: only --op watch has watchers, not --op put");
+    }
+
+    #[test]
+    fn a_range_of_more_keys_than_there_are_is_refused() {
+        let options = parse("--op range --limit 41 --key-space 40").expect("each is right by itself");
+        let refusal = run(&options).expect_err("together they are not").to_string();
+        let expected = "--limit: a range of 41 keys cannot be read of 40, take at most that or a larger --key-space";
+        assert_eq!(refusal, expected);
     }
 }
