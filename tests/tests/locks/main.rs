@@ -1,5 +1,6 @@
 //! The Lock and Election services of three real members, over gRPC (contract, section 1.7).
 
+mod as_etcd;
 mod client;
 mod elections;
 mod errors;
