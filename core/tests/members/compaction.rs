@@ -83,8 +83,11 @@ fn a_cluster_compacts_itself_and_goes_on_under_another_leader() {
     assert!(cluster.marked(leader, "compaction: proposed without being asked"));
 }
 
-/// The compactions that a member noted as its own proposals, and those that it applied: revision, proposer, request.
-fn noted(cluster: &Cluster, at: usize) -> (Vec<(i64, u64, u64)>, Vec<(i64, u64, u64)>) {
+/// A compaction: revision, proposer, request.
+type Compaction = (i64, u64, u64);
+
+/// The compactions that a member noted as its own proposals, and those that it applied.
+fn noted(cluster: &Cluster, at: usize) -> (Vec<Compaction>, Vec<Compaction>) {
     let own = |note: &Note| match *note {
         Note::CompactionProposed { revision, request } => Some((revision, at as u64 + 1, request)),
         _ => None,

@@ -1,17 +1,18 @@
-//! Compactions: what is compacted was asked for by a client, or is what the member that proposed it may compact by itself.
+//! Compactions: what is compacted was asked for by a client, or is what the member that proposed it may compact by
+//! itself.
 //!
 //! Rules and their sources:
 //! * An entry that compacts has the id that its proposer gave it. Either that member proposed it by itself, or a client
 //!   asked for that revision, by a request that did not fail (contract, section 1.1 `Compact`).
 //! * What a member proposes by itself is judged when it is proposed, by the mode of that member (contract, section 4,
-//!   `--auto-compaction-mode`) and by what it knew then. What becomes of the proposal is not its doing: it may be committed
-//!   much later, under another leader, when its proposer is down, and while others are in flight.
+//!   `--auto-compaction-mode`) and by what it knew then. What becomes of the proposal is not its doing: it may be
+//!   committed much later, under another leader, when its proposer is down, and while others are in flight.
 //! * Only a member that leads proposes: the others take samples.
 //! * Periodic compaction names a revision that was the member's newest one the period before, in this life: its samples
 //!   die with the process. So in this life it had reached that revision that long ago, by its own clock.
 //! * Compaction by revisions leaves as many as it has to keep of those that the member has applied.
-//! * It looks every so often, and proposes once a look: at its interval by revisions, at a tenth of the time in which it
-//!   compacts by period, which is an hour at most.
+//! * It looks every so often, and proposes once a look: at its interval by revisions; by period, at a tenth of the time
+//!   after which it compacts again, which is an hour at most.
 //! * Nothing is compacted that does not exist yet (contract, section 1.1 `Compact`).
 //!
 //! The one tolerance is that of clocks: a period is as short as the fastest legal clock makes it.

@@ -116,7 +116,7 @@ fn a_client_has_to_have_asked_for_what_no_member_proposed_by_itself() {
         if let Some(outcome) = outcome {
             run.script.history(&outcome);
         }
-        assert_eq!(run.says(2, &[by_client.clone()]), Ok(()));
+        assert_eq!(run.says(2, std::slice::from_ref(&by_client)), Ok(()));
         // Others apply it later, and so does one that starts again.
         assert_eq!(run.says(0, &[by_client.clone(), by_client.clone()]), Ok(()));
         run.objects(2, compacted(1, 78, 6), "no client asked");
