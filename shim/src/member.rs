@@ -15,7 +15,7 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::disk::{DataDir, DataDirError, Disk, Done};
 use crate::driver::{Driver, End, Published};
-use crate::grpc::Services;
+use crate::grpc::{HealthService, Services};
 use crate::host::{Host, Listener, Task};
 use crate::http;
 use crate::inbox::Inbox;
@@ -92,8 +92,9 @@ impl Member {
         let calls = Calls::new(host.clone(), Arc::clone(&inbox), Arc::clone(&published), timeout, calls_max);
         let calls = Arc::new(calls);
         let services = Services::new(Arc::clone(&calls), config.election_timeout, config.request_bytes_max);
-        let routes = Routes::new(&services, http::router(calls), config.grpc_receive_bytes_max());
         let (stopping, stops) = watch::channel(false);
+        let health = HealthService::new(host.clone(), stops.clone());
+        let routes = Routes::new(&services, health, http::router(calls), config.grpc_receive_bytes_max());
         let connections = connections();
         for listener in client_listeners {
             let served = serve(host.clone(), listener, routes.clone(), Arc::clone(&connections.0), stops.clone());

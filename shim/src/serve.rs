@@ -14,9 +14,10 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
+use tonic_health::pb::health_server::HealthServer;
 use tower::{Service, ServiceExt};
 
-use crate::grpc::Services;
+use crate::grpc::{HealthService, Services};
 use crate::host::{Executor, Host, Io, Listener, Stream, Timer};
 use crate::rpc::cluster_server::ClusterServer;
 use crate::rpc::election_server::ElectionServer;
@@ -55,12 +56,13 @@ pub struct Routes {
     maintenance: MaintenanceServer<Services>,
     lock: LockServer<Services>,
     election: ElectionServer<Services>,
+    health: HealthServer<HealthService>,
     plain: Router,
 }
 
 impl Routes {
     /// The gRPC services, each accepting messages of at most `receive_bytes_max`, and `plain` for everything else.
-    pub fn new(services: &Services, plain: Router, receive_bytes_max: usize) -> Routes {
+    pub fn new(services: &Services, health: HealthService, plain: Router, receive_bytes_max: usize) -> Routes {
         macro_rules! limited {
             ($server:ident) => {
                 $server::new(services.clone())
@@ -76,6 +78,7 @@ impl Routes {
             maintenance: limited!(MaintenanceServer),
             lock: limited!(LockServer),
             election: limited!(ElectionServer),
+            health: HealthServer::new(health),
             plain,
         }
     }
@@ -96,6 +99,9 @@ impl Routes {
             _ if request.uri().path().starts_with("/v3lockpb.Lock/") => infallible(self.lock.call(request).await),
             _ if request.uri().path().starts_with("/v3electionpb.Election/") => {
                 infallible(self.election.call(request).await)
+            }
+            _ if request.uri().path().starts_with("/grpc.health.v1.Health/") => {
+                infallible(self.health.call(request).await)
             }
             _ => {
                 tonic::Status::unimplemented(format!("unknown service or method {}", request.uri().path())).into_http()

@@ -20,6 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::Channel;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 #[path = "cluster/errors.rs"]
 mod errors;
@@ -182,6 +185,25 @@ async fn health_and_version_are_served_beside_grpc() {
     assert_eq!(http(port, "PUT", "/version").await.0, 405);
     assert_eq!(http(port, "GET", "/nothing").await.0, 404);
     stop(member).await;
+}
+
+/// The health service of gRPC: what probes ask, and no stream of theirs holds up a stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpcs_health_service_says_that_a_member_serves() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let mut health = HealthClient::new(plan.channel(0).await);
+    let ask = |service: &str| HealthCheckRequest { service: service.into() };
+    let serving = HealthCheckResponse { status: ServingStatus::Serving.into() };
+    assert_eq!(health.check(ask("")).await.expect("an answer").into_inner(), serving);
+    let unknown = health.check(ask("etcdserverpb.KV")).await.expect_err("etcd knows none by name either");
+    assert_eq!((unknown.code(), unknown.message()), (Code::NotFound, "unknown service"));
+    let mut watch = health.watch(ask("")).await.expect("a stream").into_inner();
+    assert_eq!(watch.message().await.expect("no error"), Some(serving));
+    stop(member).await;
+    let end = tokio::time::timeout(PATIENCE, watch.message()).await.expect("in time");
+    assert_eq!(end.expect_err("the stream ends").message(), "etcdserver: server stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

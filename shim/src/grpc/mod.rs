@@ -4,6 +4,7 @@ mod cluster;
 mod conversation;
 mod credit;
 mod election;
+mod health;
 mod kv;
 mod lease;
 mod lock;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::types::NodeId;
 use tonic::metadata::MetadataMap;
+
+pub use self::health::HealthService;
 
 use crate::calls::Calls;
 
