@@ -101,9 +101,9 @@ pub(crate) enum Rejected {
 /// Why a proposal is not taken. Nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// This member does not lead.
+    /// This member does not lead, or is handing leadership on.
     NotLeader,
-    /// Too much is uncommitted, or leadership is being handed on.
+    /// Too much is uncommitted.
     Busy,
 }
 

@@ -14,11 +14,10 @@ impl Consensus {
     /// Takes a proposal for the next batch, if this member leads. Should it stop leading before, the proposal is lost,
     /// like an entry that no other member has got yet.
     pub(crate) fn propose(&mut self, data: Bytes) -> Result<(), Refusal> {
-        if self.installing.is_some() || !self.is_leader() {
+        // Who hands leadership on takes nothing more: the next leader may be asked, or this one if that fails.
+        let hands_on = self.raw.raft.lead_transferee.is_some();
+        if self.installing.is_some() || !self.is_leader() || hands_on {
             return Err(Refusal::NotLeader);
-        }
-        if self.raw.raft.lead_transferee.is_some() {
-            return Err(Refusal::Busy);
         }
         let term = Term(self.raw.raft.term);
         let bytes = data.len() as u64;

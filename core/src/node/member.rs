@@ -60,7 +60,7 @@ pub(super) enum Unproposed {
     NoSpace,
     /// Too much is under way.
     Busy,
-    /// This member does not lead.
+    /// This member does not lead, or is handing leadership on.
     NotLeader,
 }
 

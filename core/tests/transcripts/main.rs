@@ -69,5 +69,6 @@ transcripts! {
     a_new_leader_counts_what_its_log_has_of_a_lease_and_is_not_applied_yet: "lease-unapplied",
     a_watcher_without_credit_is_a_position_and_loses_nothing: "watch-credit",
     a_leader_that_hands_on_gives_away_what_it_has_gathered: "handover-batch",
+    what_is_proposed_during_a_handover_waits_for_the_next_leader: "handover-waits",
     a_leader_that_stops_hands_on_and_finishes_its_writes: "stop",
 }
