@@ -7,7 +7,7 @@ use super::codec::Encoder;
 use super::{CHUNK_HEAD_BYTES, CHUNK_TAIL_BYTES, ChunkKind, MAGIC, PAYLOAD_BYTES_MAX};
 use crate::log::SnapshotMeta;
 use crate::state_machine::StoreView;
-use crate::state_machine::record::{Position, Record};
+use crate::state_machine::record::{Contents, Position, Record};
 use crate::types::{ClusterId, LeaseId, NodeId};
 
 /// What most records take, keys and values included.
@@ -159,15 +159,16 @@ impl SnapshotWriter {
 }
 
 fn encode_record(chunk: &mut Encoder, record: &Record) {
+    let Contents { key, value, at, create_revision, version, lease } = record.contents();
     let mut head = [0; 36];
-    head[0..8].copy_from_slice(&record.at().revision.to_le_bytes());
-    head[8..12].copy_from_slice(&record.at().sub.to_le_bytes());
-    head[12..20].copy_from_slice(&record.create_revision().to_le_bytes());
-    head[20..28].copy_from_slice(&record.version().to_le_bytes());
-    head[28..36].copy_from_slice(&record.lease().to_le_bytes());
+    head[0..8].copy_from_slice(&at.revision.to_le_bytes());
+    head[8..12].copy_from_slice(&at.sub.to_le_bytes());
+    head[12..20].copy_from_slice(&create_revision.to_le_bytes());
+    head[20..28].copy_from_slice(&version.to_le_bytes());
+    head[28..36].copy_from_slice(&lease.to_le_bytes());
     chunk.bytes.extend_from_slice(&head);
-    chunk.string(record.key());
-    chunk.string(record.value());
+    chunk.string(key);
+    chunk.string(value);
 }
 
 /// Fills in the length and adds the checksum.

@@ -17,7 +17,20 @@ const MILESTONE: u32 = 8;
 const ROW: usize = 32;
 
 /// Records that were written one after the other, in order, without those that were swept.
-type Row = Vec<Arc<Record>>;
+type Row = Vec<Record>;
+
+/// The record of a key before another one: where it stands, and its own predecessors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Predecessor {
+    pub at: Position,
+    pub lineage: Lineage,
+}
+
+impl Predecessor {
+    pub fn of(record: &Record) -> Predecessor {
+        Predecessor { at: record.at(), lineage: record.lineage() }
+    }
+}
 
 /// All records that are stored, with their digest and their size.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +47,11 @@ pub(crate) struct History {
 
 impl History {
     /// Adds a record at the end; `previous` is the one of the same key before it.
-    pub(crate) fn append(&mut self, contents: &Contents<'_>, previous: Option<&Arc<Record>>) -> Arc<Record> {
+    pub(crate) fn append(&mut self, contents: &Contents<'_>, previous: Option<Predecessor>) -> Record {
         let at = contents.at;
         let lineage = previous.map_or(Lineage::default(), |previous| self.lineage_after(previous));
-        let record = Arc::new(Record::new(contents, lineage));
-        self.digest = self.digest.with(record.digest());
+        let record = Record::new(contents, lineage);
+        self.digest = self.digest.with(contents.digest());
         self.logical_bytes += record.logical_bytes();
         self.len += 1;
         if self.last.1.is_empty() || self.last.1.len() >= ROW {
@@ -52,7 +65,7 @@ impl History {
     }
 
     /// The record at `at`, if it is still there.
-    fn get(&self, at: Position) -> Option<&Arc<Record>> {
+    fn get(&self, at: Position) -> Option<&Record> {
         let row = if at >= self.last.0 { &self.last.1 } else { self.rows.get_prev(&at)?.1 };
         row.get(place_in(row, at)?)
     }
@@ -61,10 +74,10 @@ impl History {
     /// the milestone before them, which they have from `previous`. The milestone of number m jumps to that whose number
     /// is m without its lowest bit, over the jumps of the milestones between: to look at them costs a search each, but
     /// on average there is one in every eight records.
-    fn lineage_after(&self, previous: &Arc<Record>) -> Lineage {
-        let depth = previous.lineage().depth.saturating_add(1);
-        let before = previous.lineage();
-        let mut jump = if before.depth.is_multiple_of(MILESTONE) { previous.at() } else { before.jump };
+    fn lineage_after(&self, previous: Predecessor) -> Lineage {
+        let Predecessor { at: previous, lineage: before } = previous;
+        let depth = before.depth.saturating_add(1);
+        let mut jump = if before.depth.is_multiple_of(MILESTONE) { previous } else { before.jump };
         if depth.is_multiple_of(MILESTONE) {
             let target = without_lowest_bit(depth / MILESTONE);
             let mut reached = depth / MILESTONE - 1;
@@ -75,7 +88,7 @@ impl History {
                 reached = without_lowest_bit(reached);
             }
         }
-        Lineage { depth, previous: previous.at(), jump }
+        Lineage { depth, previous, jump }
     }
 
     /// Removes a record, if it is still there.
@@ -100,28 +113,44 @@ impl History {
 
     /// The next record on the way from a newer one to what was there at `revision`: as far back as is sure not to miss
     /// it. What is newer than `revision` is there; what is not may have been swept, and did not exist then.
-    pub(crate) fn hop(&self, record: &Record, revision: Revision) -> Option<&Arc<Record>> {
+    pub(crate) fn hop(&self, record: &Record, revision: Revision) -> Option<&Record> {
         let Lineage { previous, jump, .. } = record.lineage();
         self.get(if jump.revision > revision { jump } else { previous })
     }
 
     /// The first record that stands at `at` or later.
-    pub(crate) fn next_from(&self, at: Position) -> Option<&Arc<Record>> {
+    pub(crate) fn next_from(&self, at: Position) -> Option<&Record> {
         self.range(at..).next()
     }
 
     /// The records within `positions`, in order.
-    pub(crate) fn range(&self, positions: impl RangeBounds<Position>) -> impl Iterator<Item = &Arc<Record>> {
-        let (start, end) = (positions.start_bound().cloned(), positions.end_bound().cloned());
-        let first = match start {
-            Bound::Included(first) | Bound::Excluded(first) => first,
-            Bound::Unbounded => Position::default(),
+    pub(crate) fn range(&self, positions: impl RangeBounds<Position>) -> impl Iterator<Item = &Record> {
+        let end = positions.end_bound().cloned();
+        let (first, is_wanted) = match positions.start_bound().cloned() {
+            Bound::Included(first) => (first, true),
+            Bound::Excluded(first) => (first, false),
+            Bound::Unbounded => (Position::default(), true),
         };
-        // It may stand in the row that begins before it.
-        let row = self.rows.get_prev(&first).map_or(first, |(row, _)| *row);
-        let records = self.rows.range(row..).flat_map(|(_, row)| row.iter()).chain(self.last.1.iter());
-        let records = records.skip_while(move |record| !(start, Bound::Unbounded).contains(&record.at()));
-        records.take_while(move |record| (Bound::Unbounded, end).contains(&record.at()))
+        let stands_before = |record: &Record| record.at() < first || (record.at() == first && !is_wanted);
+        // Most of the time somebody asks for what is new, which stands in the last row.
+        let is_last = first >= self.last.0;
+        let before = if is_last { None } else { self.rows.get_prev(&first) };
+        let (row_start, row) = before.map_or((first, &self.last.1), |(start, row)| (*start, row));
+        let skipped = if is_last || before.is_some() {
+            match place_in(row, first) {
+                Some(place) => place + usize::from(!is_wanted),
+                None => row.partition_point(stands_before),
+            }
+        } else {
+            0
+        };
+        let rows = (!is_last).then(|| self.rows.range(row_start..)).into_iter().flatten();
+        let records = rows.flat_map(|(_, row)| row.iter()).chain(self.last.1.iter()).skip(skipped);
+        records.take_while(move |record| match end {
+            Bound::Included(last) => record.at() <= last,
+            Bound::Excluded(end) => record.at() < end,
+            Bound::Unbounded => true,
+        })
     }
 
     /// How many records there are.

@@ -4,12 +4,10 @@
 //! newest record of each key is also in `live`, or in `deleted` if it is a deletion; from there older ones are reached
 //! by their lineage, in few hops however many there are.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use im::OrdMap;
 
-use super::history::History;
+use super::history::{History, Predecessor};
 use super::index_key::IndexKey;
 use super::key_range::KeyRange;
 use super::record::{Contents, Position, Record};
@@ -39,8 +37,8 @@ pub(crate) enum ReadAt {
 /// The versions of all keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Mvcc {
-    live: OrdMap<IndexKey, Arc<Record>>,
-    deleted: OrdMap<IndexKey, Arc<Record>>,
+    live: OrdMap<IndexKey, Record>,
+    deleted: OrdMap<IndexKey, Record>,
     pub(super) history: History,
     /// Its own field, never inferred from records: the newest ones may be compacted away (zoo, row 20).
     revision: Revision,
@@ -73,7 +71,7 @@ impl Mvcc {
     /// Writes a version of `key` and returns the version that it supersedes. Without `value` or `lease`, the former
     /// ones are kept. Whoever proposes makes sure that there are any; should an entry ask for them where there are
     /// none, all members take an empty value and no lease.
-    pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Arc<Record>> {
+    pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Record> {
         let at = self.next_position();
         let value = value.map(|value| &value[..]);
         let Some(newest) = self.live.get_mut(&key[..]) else {
@@ -81,15 +79,16 @@ impl Mvcc {
             self.create(&Contents { key, value, at, create_revision: at.revision, version: 1, lease });
             return None;
         };
+        let before = newest.numbers();
         let contents = Contents {
             key,
             value: value.unwrap_or(newest.value()),
             at,
-            create_revision: newest.create_revision(),
-            version: newest.version() + 1,
-            lease: lease.unwrap_or(newest.lease()),
+            create_revision: before.create_revision,
+            version: before.version + 1,
+            lease: lease.unwrap_or(before.lease),
         };
-        let record = self.history.append(&contents, Some(newest));
+        let record = self.history.append(&contents, Some(Predecessor { at: newest.at(), lineage: before.lineage }));
         self.live_bytes += record.logical_bytes() - newest.logical_bytes();
         Some(std::mem::replace(newest, record))
     }
@@ -97,13 +96,13 @@ impl Mvcc {
     /// Adds the first version of a key that does not exist, or no longer.
     fn create(&mut self, contents: &Contents<'_>) {
         let buried = if self.deleted.is_empty() { None } else { self.deleted.remove(contents.key) };
-        let record = self.history.append(contents, buried.as_ref());
+        let record = self.history.append(contents, buried.as_ref().map(Predecessor::of));
         self.live_bytes += record.logical_bytes();
         self.live.insert(IndexKey::from(record.key()), record);
     }
 
     /// Deletes all keys in `range`, in byte order, and returns their last versions.
-    pub(crate) fn delete_range(&mut self, range: &KeyRange) -> Vec<Arc<Record>> {
+    pub(crate) fn delete_range(&mut self, range: &KeyRange) -> Vec<Record> {
         let mut deleted = Vec::new();
         self.visit(range, ReadAt::Latest, |record| {
             deleted.push(record.clone());
@@ -116,13 +115,13 @@ impl Mvcc {
     }
 
     /// Deletes one key and returns its last version, if it exists.
-    pub(crate) fn delete_key(&mut self, key: &Bytes) -> Option<Arc<Record>> {
+    pub(crate) fn delete_key(&mut self, key: &Bytes) -> Option<Record> {
         let record = self.live.get(&key[..])?.clone();
         self.delete(&record);
         Some(record)
     }
 
-    fn delete(&mut self, record: &Arc<Record>) {
+    fn delete(&mut self, record: &Record) {
         let at = self.next_position();
         self.bury(&Contents::tombstone(record.key(), at));
     }
@@ -132,7 +131,7 @@ impl Mvcc {
         let former = self.live.remove(tombstone.key);
         self.live_bytes -= former.as_ref().map_or(0, |former| former.logical_bytes());
         let previous = former.as_ref().or_else(|| self.deleted.get(tombstone.key));
-        let record = self.history.append(tombstone, previous);
+        let record = self.history.append(tombstone, previous.map(Predecessor::of));
         self.deleted.insert(IndexKey::from(record.key()), record);
     }
 
@@ -237,7 +236,7 @@ impl Mvcc {
     }
 
     /// The key's record at a revision, unless it does not exist there.
-    pub(crate) fn get(&self, key: &[u8], at: ReadAt) -> Option<&Arc<Record>> {
+    pub(crate) fn get(&self, key: &[u8], at: ReadAt) -> Option<&Record> {
         let revision = match at {
             ReadAt::Latest => return self.live.get(key),
             ReadAt::Revision(revision) => revision,
@@ -247,7 +246,7 @@ impl Mvcc {
     }
 
     /// What the key of `newest`, its newest record, had at a revision that is not compacted.
-    fn as_of<'a>(&'a self, newest: &'a Arc<Record>, revision: Revision) -> Option<&'a Arc<Record>> {
+    fn as_of<'a>(&'a self, newest: &'a Record, revision: Revision) -> Option<&'a Record> {
         assert!(revision >= self.compacted, "what is compacted is not asked for: checked before");
         let mut record = newest;
         while record.at().revision > revision {
@@ -257,7 +256,7 @@ impl Mvcc {
     }
 
     /// Calls `each` for every key in `range` that exists at a revision, in byte order, until it returns false.
-    pub(crate) fn visit<'a>(&'a self, range: &KeyRange, at: ReadAt, mut each: impl FnMut(&'a Arc<Record>) -> bool) {
+    pub(crate) fn visit<'a>(&'a self, range: &KeyRange, at: ReadAt, mut each: impl FnMut(&'a Record) -> bool) {
         if range.is_empty() {
             return;
         }
@@ -280,7 +279,7 @@ impl Mvcc {
     }
 
     /// Walks live and deleted keys side by side, so that they come in order.
-    fn visit_past<'a>(&'a self, range: &KeyRange, revision: Revision, mut each: impl FnMut(&'a Arc<Record>) -> bool) {
+    fn visit_past<'a>(&'a self, range: &KeyRange, revision: Revision, mut each: impl FnMut(&'a Record) -> bool) {
         let mut live = self.live.range::<_, [u8]>(range.bounds()).peekable();
         let mut deleted = self.deleted.range::<_, [u8]>(range.bounds()).peekable();
         loop {
@@ -311,7 +310,7 @@ impl Mvcc {
     }
 
     /// The records of the revisions `first..=last`, in order. None before the compacted revision.
-    pub(crate) fn events(&self, first: Revision, last: Revision) -> impl Iterator<Item = &Arc<Record>> {
+    pub(crate) fn events(&self, first: Revision, last: Revision) -> impl Iterator<Item = &Record> {
         let first = Position::first_of(first.max(self.compacted));
         let last = Position::last_of(last.min(self.revision));
         let none = last < first;
@@ -351,7 +350,7 @@ impl Mvcc {
     }
 
     /// The records after `after`, in order.
-    pub(crate) fn records_after(&self, after: Option<Position>) -> impl Iterator<Item = &Arc<Record>> {
+    pub(crate) fn records_after(&self, after: Option<Position>) -> impl Iterator<Item = &Record> {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.history.range((start, Bound::Unbounded))
@@ -372,7 +371,7 @@ impl Mvcc {
         if contents.is_tombstone() {
             self.bury(contents);
         } else if let Some(newest) = self.live.get_mut(contents.key) {
-            let record = self.history.append(contents, Some(newest));
+            let record = self.history.append(contents, Some(Predecessor::of(newest)));
             self.live_bytes += record.logical_bytes() - newest.logical_bytes();
             *newest = record;
         } else {

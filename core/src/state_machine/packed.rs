@@ -63,18 +63,23 @@ pub(super) fn sub(mut packed: &[u8]) -> u32 {
 
 /// The numbers of a record at `revision` from what [`Packed::new`] made.
 pub(super) fn unpack(mut packed: &[u8], revision: Revision) -> Numbers {
-    let sub = next(&mut packed) as u32;
-    let create_revision = back(next(&mut packed), revision);
-    let version = next(&mut packed) as i64;
-    let lease = next(&mut packed) as i64;
+    let told = unpack_told(&mut packed, revision);
     let depth = next(&mut packed) as u32;
     if packed.is_empty() {
-        let lineage = Lineage { depth, ..Lineage::default() };
-        return Numbers { sub, create_revision, version, lease, lineage };
+        return Numbers { lineage: Lineage { depth, ..Lineage::default() }, ..told };
     }
     let mut position = || Position { revision: back(next(&mut packed), revision), sub: next(&mut packed) as u32 };
-    let lineage = Lineage { depth, previous: position(), jump: position() };
-    Numbers { sub, create_revision, version, lease, lineage }
+    Numbers { lineage: Lineage { depth, previous: position(), jump: position() }, ..told }
+}
+
+/// The same without the lineage, which comes last, and of which only the store itself has to know.
+#[inline]
+pub(super) fn unpack_told(packed: &mut &[u8], revision: Revision) -> Numbers {
+    let sub = next(packed) as u32;
+    let create_revision = back(next(packed), revision);
+    let version = next(packed) as i64;
+    let lease = next(packed) as i64;
+    Numbers { sub, create_revision, version, lease, lineage: Lineage::default() }
 }
 
 /// How far before `revision` another one is; whatever it is, [`back`] finds it again.
@@ -88,6 +93,21 @@ fn back(distance: u64, revision: Revision) -> Revision {
 
 #[inline]
 fn next(packed: &mut &[u8]) -> u64 {
+    // Most numbers are one byte, or two.
+    match **packed {
+        [only, ref rest @ ..] if only < 0x80 => {
+            *packed = rest;
+            u64::from(only)
+        }
+        [first, second, ref rest @ ..] if second < 0x80 => {
+            *packed = rest;
+            u64::from(first & 0x7f) | u64::from(second) << 7
+        }
+        _ => next_long(packed),
+    }
+}
+
+fn next_long(packed: &mut &[u8]) -> u64 {
     let (mut number, mut shift) = (0, 0);
     loop {
         let (byte, rest) = packed.split_first().expect("a record holds all its numbers");
@@ -125,6 +145,8 @@ mod tests {
                 let numbers = Numbers { sub: at.sub, create_revision, version, lease, lineage };
                 let packed = Packed::new(&numbers, at.revision);
                 prop_assert_eq!(unpack(packed.as_bytes(), at.revision), numbers);
+                let told = Numbers { lineage: Lineage::default(), ..numbers };
+                prop_assert_eq!(unpack_told(&mut packed.as_bytes(), at.revision), told);
                 prop_assert_eq!(sub(packed.as_bytes()), at.sub);
             }
         }

@@ -1,7 +1,6 @@
 //! Executing a `Range` (contract, section 1.1).
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use super::key_range::KeyRange;
 use super::mvcc::{Mvcc, ReadAt};
@@ -70,7 +69,7 @@ fn read_at(mvcc: &Mvcc, revision: Revision) -> Result<ReadAt, Status> {
 }
 
 /// The records that pass the filters, at least as many as are wanted, and the number of keys without any filter.
-fn collect<'a>(mvcc: &'a Mvcc, keys: &KeyRange, at: ReadAt, request: &pb::RangeRequest) -> (Vec<&'a Arc<Record>>, i64) {
+fn collect<'a>(mvcc: &'a Mvcc, keys: &KeyRange, at: ReadAt, request: &pb::RangeRequest) -> (Vec<&'a Record>, i64) {
     // One more than the limit shows whether there is more. A sort or a filter has to see all; but without an order the
     // limit comes before the sort, as in etcd.
     let early = is_key_order(request) && !has_filters(request);
@@ -113,7 +112,7 @@ fn passes(record: &Record, request: &pb::RangeRequest) -> bool {
         && within(record.create_revision(), request.min_create_revision, request.max_create_revision)
 }
 
-fn sort(records: &mut [&Arc<Record>], request: &pb::RangeRequest) {
+fn sort(records: &mut [&Record], request: &pb::RangeRequest) {
     let target = request.sort_target();
     if target == SortTarget::Key && request.sort_order() != SortOrder::Descend {
         return;
@@ -135,7 +134,7 @@ fn sort(records: &mut [&Arc<Record>], request: &pb::RangeRequest) {
 
 /// A record as the request wants it. Without values etcd 3.7 answers from its index, which knows no leases, unless the
 /// values decide the order (contract, section 0).
-fn present(record: &Arc<Record>, request: &pb::RangeRequest) -> mvccpb::KeyValue {
+fn present(record: &Record, request: &pb::RangeRequest) -> mvccpb::KeyValue {
     let mut key_value = record.to_key_value();
     if request.keys_only {
         key_value.value.clear();

@@ -1,5 +1,7 @@
 //! One version of one key.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::packed::{self, Numbers, Packed};
@@ -88,20 +90,24 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// A value that a key got, or its deletion. Immutable; shared by the store, its views and whoever reads them.
+/// A value that a key got, or its deletion. Immutable; shared by the store, its views and whoever reads them: a clone
+/// is another hold on it.
 ///
-/// There is one for every version of every key, so that its size is most of what the store takes: key, value and
-/// numbers stand in one piece of memory of its own, since a slice of a request would keep the whole buffer that it came
-/// in, and most numbers are small.
+/// There is one for every version of every key, so that its size is most of what the store takes, and that to find it
+/// in memory is most of what a write costs. All of it stands in one piece, since a slice of a request would keep the
+/// whole buffer that it came in; its numbers, most of which are small, stand where it begins, so that whoever writes
+/// the next version of the key need not look at the rest.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The key, after it the value, after that the packed numbers.
-    data: Bytes,
-    revision: Revision,
-    key_len: u32,
-    /// Where the value ends, from the beginning of the key.
-    value_end: u32,
+    /// The head; the packed numbers; the key; the value.
+    data: Arc<[u8]>,
 }
+
+/// A record begins with its revision, with where its value begins, in four bytes, and where its key does, in one.
+const HEAD_BYTES: usize = 8 + 4 + 1;
+
+/// A record that is no longer than this is put together beside the heap.
+const SHORT_BYTES_MAX: usize = 512;
 
 impl Record {
     /// A record of these contents, whose predecessors stand where `lineage` says.
@@ -109,61 +115,95 @@ impl Record {
         let Contents { key, value, at, create_revision, version, lease } = *contents;
         let numbers = Numbers { sub: at.sub, create_revision, version, lease, lineage };
         let packed = Packed::new(&numbers, at.revision);
-        let offset = |len: usize| u32::try_from(len).expect("a request is shorter than 4 GiB");
-        Record {
-            data: [key, value, packed.as_bytes()].concat().into(),
-            revision: at.revision,
-            key_len: offset(key.len()),
-            value_end: offset(key.len() + value.len()),
-        }
+        let key_start = HEAD_BYTES + packed.as_bytes().len();
+        let value_start = key_start + key.len();
+        let mut head = [0; HEAD_BYTES];
+        head[..8].copy_from_slice(&at.revision.to_le_bytes());
+        head[8..12].copy_from_slice(&u32::try_from(value_start).expect("a key is shorter than 4 GiB").to_le_bytes());
+        head[12] = u8::try_from(key_start).expect("the numbers take few bytes");
+        let mut short = [0; SHORT_BYTES_MAX];
+        let len = value_start + value.len();
+        let data = match short.get_mut(..len) {
+            Some(room) => {
+                room[..HEAD_BYTES].copy_from_slice(&head);
+                room[HEAD_BYTES..key_start].copy_from_slice(packed.as_bytes());
+                room[key_start..value_start].copy_from_slice(key);
+                room[value_start..].copy_from_slice(value);
+                Arc::from(&*room)
+            }
+            None => Arc::from([&head[..], packed.as_bytes(), key, value].concat()),
+        };
+        Record { data }
     }
 
     /// What was written.
     pub fn contents(&self) -> Contents<'_> {
-        let Numbers { sub, create_revision, version, lease, .. } = self.numbers();
-        let at = Position { revision: self.revision, sub };
+        let Numbers { sub, create_revision, version, lease, .. } = self.told();
+        let at = Position { revision: self.revision(), sub };
         Contents { key: self.key(), value: self.value(), at, create_revision, version, lease }
     }
 
-    fn packed(&self) -> &[u8] {
-        &self.data[self.value_end as usize..]
+    #[inline]
+    fn revision(&self) -> Revision {
+        Revision::from_le_bytes(self.data[..8].try_into().expect("eight bytes"))
     }
 
-    fn numbers(&self) -> Numbers {
-        packed::unpack(self.packed(), self.revision)
+    #[inline]
+    fn key_start(&self) -> usize {
+        usize::from(self.data[12])
+    }
+
+    #[inline]
+    fn value_start(&self) -> usize {
+        u32::from_le_bytes(self.data[8..12].try_into().expect("four bytes")) as usize
+    }
+
+    #[inline]
+    fn packed(&self) -> &[u8] {
+        &self.data[HEAD_BYTES..self.key_start()]
+    }
+
+    /// Everything but key, value and revision: who needs several of them asks once.
+    pub(super) fn numbers(&self) -> Numbers {
+        packed::unpack(self.packed(), self.revision())
+    }
+
+    /// The same without the lineage.
+    fn told(&self) -> Numbers {
+        packed::unpack_told(&mut self.packed(), self.revision())
     }
 
     /// The key.
     #[inline]
     pub fn key(&self) -> &[u8] {
-        &self.data[..self.key_len as usize]
+        &self.data[self.key_start()..self.value_start()]
     }
 
     /// The value; empty for a deletion.
     #[inline]
     pub fn value(&self) -> &[u8] {
-        &self.data[self.key_len as usize..self.value_end as usize]
+        &self.data[self.value_start()..]
     }
 
     /// Where it was written.
     #[inline]
     pub fn at(&self) -> Position {
-        Position { revision: self.revision, sub: packed::sub(self.packed()) }
+        Position { revision: self.revision(), sub: packed::sub(self.packed()) }
     }
 
     /// The revision that created the key, this time; 0 for a deletion.
     pub fn create_revision(&self) -> Revision {
-        self.numbers().create_revision
+        self.told().create_revision
     }
 
     /// How many times the key was written since it was created; 0 for a deletion.
     pub fn version(&self) -> i64 {
-        self.numbers().version
+        self.told().version
     }
 
     /// The lease that the key hangs on; 0 for none.
     pub fn lease(&self) -> i64 {
-        self.numbers().lease
+        self.told().lease
     }
 
     /// Whether this is a deletion.
@@ -185,19 +225,20 @@ impl Record {
     /// rest.
     pub fn logical_bytes(&self) -> i64 {
         const FLAT_BYTES: usize = 64;
-        i64::try_from(self.value_end as usize + FLAT_BYTES).expect("a record fits in memory")
+        i64::try_from(self.data.len() - self.key_start() + FLAT_BYTES).expect("a record fits in memory")
     }
 
     /// The record as clients see it; of a deletion only key and revision (contract, section 1.2).
     pub fn to_key_value(&self) -> mvccpb::KeyValue {
-        let (key_len, value_end) = (self.key_len as usize, self.value_end as usize);
-        let Numbers { create_revision, version, lease, .. } = self.numbers();
+        let Numbers { create_revision, version, lease, .. } = self.told();
+        // They keep the record, so that a long value is not copied.
+        let data = Bytes::from_owner(self.data.clone());
         mvccpb::KeyValue {
-            key: self.data.slice(..key_len),
+            key: data.slice(self.key_start()..self.value_start()),
             create_revision,
-            mod_revision: self.revision,
+            mod_revision: self.revision(),
             version,
-            value: self.data.slice(key_len..value_end),
+            value: data.slice(self.value_start()..),
             lease,
         }
     }
@@ -213,18 +254,14 @@ impl Record {
 mod tests {
     use super::*;
 
-    /// With the two counters of an `Arc`, 64 bytes: a size that allocators have.
-    #[test]
-    fn a_record_leaves_no_gaps() {
-        assert_eq!(size_of::<Record>(), size_of::<Bytes>() + size_of::<Revision>() + 2 * size_of::<u32>());
-    }
-
     #[test]
     fn a_record_gives_back_what_was_written() {
         let at = Position { revision: 7, sub: 2 };
         let lineage = Lineage { depth: 3, previous: Position::first_of(6), jump: Position { revision: 5, sub: 1 } };
         let put = Contents { key: b"key", value: b"value", at, create_revision: 5, version: 2, lease: 9 };
-        for contents in [put, Contents { value: b"", ..put }, Contents::tombstone(b"key", at)] {
+        let long = [7; 2 * SHORT_BYTES_MAX];
+        let long = Contents { value: &long, ..put };
+        for contents in [put, long, Contents { value: b"", ..put }, Contents::tombstone(b"key", at)] {
             let record = Record::new(&contents, lineage);
             assert_eq!((record.contents(), record.lineage()), (contents, lineage));
             let kv = record.to_key_value();
