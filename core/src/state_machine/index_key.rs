@@ -27,15 +27,20 @@ impl IndexKey {
     }
 }
 
+impl IndexKey {
+    /// A key to look for without a search through its bytes, if it is short.
+    #[inline]
+    pub fn short(key: &[u8]) -> Option<IndexKey> {
+        let mut bytes = [0; SHORT_BYTES_MAX];
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        Some(IndexKey::Short { len: u8::try_from(key.len()).expect("it is short"), bytes })
+    }
+}
+
 impl From<&[u8]> for IndexKey {
     /// The index has its own copy of a long key: a slice of a record would keep the value with it.
     fn from(key: &[u8]) -> IndexKey {
-        if key.len() > SHORT_BYTES_MAX {
-            return IndexKey::Long(Bytes::copy_from_slice(key));
-        }
-        let mut bytes = [0; SHORT_BYTES_MAX];
-        bytes[..key.len()].copy_from_slice(key);
-        IndexKey::Short { len: u8::try_from(key.len()).expect("it is short"), bytes }
+        IndexKey::short(key).unwrap_or_else(|| IndexKey::Long(Bytes::copy_from_slice(key)))
     }
 }
 
@@ -63,8 +68,22 @@ impl PartialOrd for IndexKey {
 impl Ord for IndexKey {
     #[inline]
     fn cmp(&self, other: &IndexKey) -> Ordering {
-        self.bytes().cmp(other.bytes())
+        match (self, other) {
+            // Behind a short key there are zeros, so that one that is the beginning of the other comes first by them,
+            // or by its length if the other goes on with zeros, too.
+            (IndexKey::Short { len: ours, bytes: our }, IndexKey::Short { len: theirs, bytes: their }) => {
+                words(our).cmp(&words(their)).then(ours.cmp(theirs))
+            }
+            _ => self.bytes().cmp(other.bytes()),
+        }
     }
+}
+
+/// The bytes of a short key as numbers that are ordered as they are; those at the seam are in two of them.
+#[inline]
+fn words(bytes: &[u8; SHORT_BYTES_MAX]) -> [u64; 3] {
+    let word = |from: usize| u64::from_be_bytes(bytes[from..from + 8].try_into().expect("eight bytes"));
+    [word(0), word(8), word(SHORT_BYTES_MAX - 8)]
 }
 
 #[cfg(test)]

@@ -74,7 +74,11 @@ impl Mvcc {
     pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Record> {
         let at = self.next_position();
         let value = value.map(|value| &value[..]);
-        let Some(newest) = self.live.get_mut(&key[..]) else {
+        let newest = match IndexKey::short(key) {
+            Some(key) => self.live.get_mut(&key),
+            None => self.live.get_mut(&key[..]),
+        };
+        let Some(newest) = newest else {
             let (value, lease) = (value.unwrap_or_default(), lease.unwrap_or(0));
             self.create(&Contents { key, value, at, create_revision: at.revision, version: 1, lease });
             return None;
