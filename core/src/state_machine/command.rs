@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use super::plain_put;
 use crate::config::Member;
 use crate::log::{Entry, EntryKind};
 use crate::proto::{etcdserverpb as pb, raftpb};
@@ -86,9 +87,10 @@ impl Command {
     pub fn decode(kind: EntryKind, data: &Bytes) -> Result<Command, CommandError> {
         match kind {
             EntryKind::Normal | EntryKind::ConfChangeV2 if data.is_empty() => Ok(Command::Empty),
-            EntryKind::Normal => {
-                pb::InternalRaftRequest::decode(data.clone()).map(Command::Request).map_err(unreadable)
-            }
+            EntryKind::Normal => match plain_put::decode(data) {
+                Some(request) => Ok(Command::Request(request)),
+                None => pb::InternalRaftRequest::decode(data.clone()).map(Command::Request).map_err(unreadable),
+            },
             EntryKind::ConfChange => MemberChange::decode(data).map(Command::ConfChange),
             EntryKind::ConfChangeV2 => Err(unreadable("members change by simple conf changes only")),
         }

@@ -12,6 +12,7 @@ pub(crate) mod lease;
 pub(crate) mod members;
 pub(crate) mod mvcc;
 mod packed;
+mod plain_put;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod store;
