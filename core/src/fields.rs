@@ -36,9 +36,14 @@ impl<const MAX: usize> Head<MAX> {
     /// Adds a plain number; 0 is what is not written.
     pub(crate) fn number(&mut self, tag: Tag, value: u64) {
         if value != 0 {
-            self.varint(tag << 3 | NUMBER);
-            self.varint(value);
+            self.always(tag, value);
         }
+    }
+
+    /// Adds a plain number, also if it is 0.
+    pub(crate) fn always(&mut self, tag: Tag, value: u64) {
+        self.varint(tag << 3 | NUMBER);
+        self.varint(value);
     }
 
     /// Adds the beginning of a field of `len` bytes.

@@ -74,7 +74,8 @@ pub(super) fn encode_entry(entry: &eraftpb::Entry, data: &[u8], out: &mut Vec<u8
     }
     let parts = [head.bytes(), data, tail.bytes(), &entry.context];
     put_length(ENTRIES_TAG, parts.iter().map(|part| part.len()).sum(), out);
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    // Most entries have no context.
+    parts.iter().filter(|part| !part.is_empty()).for_each(|part| out.extend_from_slice(part));
 }
 
 /// The plain numbers of a message, each with its field's number; 0 is not written.

@@ -3,10 +3,10 @@
 //! Every field is always present, the data of an entry too, even if it is empty. So the record types cannot be taken
 //! for one another: the checksum does not cover the type, and an entry without data would read as a hard state.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use prost::Message;
-use prost::encoding::encode_varint;
 
+use crate::fields::Head;
 use crate::log::{ConfState, Entry, EntryKind, HardState, SnapshotMeta};
 use crate::proto::raftpb;
 use crate::types::{ClusterId, LogIndex, NodeId, Term};
@@ -40,8 +40,7 @@ impl Payload {
         scratch.clear();
         match self {
             Payload::Entry(entry) => {
-                put_entry_head(entry, scratch);
-                put_record(out, running_crc, RecordKind::Entry, scratch, &entry.data);
+                put_record(out, running_crc, RecordKind::Entry, entry_head(entry).bytes(), &entry.data);
             }
             Payload::HardState(state) => {
                 put_message(&hard_state_message(state), scratch);
@@ -89,20 +88,21 @@ fn put_message(message: &impl Message, out: &mut BytesMut) {
     message.encode(out).unwrap_or_else(|_| unreachable!("a BytesMut grows"));
 }
 
-fn put_entry_head(entry: &Entry, out: &mut BytesMut) {
-    let message = raftpb::Entry {
-        r#type: Some(match entry.kind {
+/// Everything of an entry that comes before its data, in the encoding of [`raftpb::Entry`].
+fn entry_head(entry: &Entry) -> Head<ENTRY_HEAD_BYTES_MAX> {
+    let mut head = Head::new();
+    head.always(
+        1,
+        match entry.kind {
             EntryKind::Normal => 0,
             EntryKind::ConfChange => 1,
             EntryKind::ConfChangeV2 => 2,
-        }),
-        term: Some(entry.term.0),
-        index: Some(entry.index.0),
-        data: None,
-    };
-    put_message(&message, out);
-    out.put_u8(0x22);
-    encode_varint(entry.data.len() as u64, out);
+        },
+    );
+    head.always(2, entry.term.0);
+    head.always(3, entry.index.0);
+    head.length(4, entry.data.len());
+    head
 }
 
 fn hard_state_message(state: &HardState) -> raftpb::HardState {

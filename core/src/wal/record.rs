@@ -8,9 +8,10 @@
 //! that encoding gives: fields in order, shortest varints, the right padding, all of it zero.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::encoding::{encode_varint, encoded_len_varint};
+use prost::encoding::encoded_len_varint;
 
 use super::SECTOR_BYTES;
+use crate::fields::Head;
 
 /// The size of the length field before each record.
 pub(super) const FRAME_BYTES: u64 = 8;
@@ -56,20 +57,18 @@ pub(super) fn put_record(out: &mut BytesMut, running_crc: &mut u32, kind: Record
     let crc = crc32c::crc32c_append(crc32c::crc32c_append(*running_crc, head), body);
     *running_crc = crc;
     let data_bytes = head.len() + body.len();
-    let mut record_bytes = 2 + 1 + encoded_len_varint(u64::from(crc));
+    let mut fields = Head::<FIELDS_BYTES_MAX>::new();
+    fields.always(1, kind as u64);
+    fields.always(2, u64::from(crc));
     if data_bytes > 0 {
-        record_bytes += 1 + encoded_len_varint(data_bytes as u64) + data_bytes;
+        fields.length(3, data_bytes);
     }
+    let record_bytes = fields.bytes().len() + data_bytes;
     let padding = record_bytes.wrapping_neg() % 8;
     out.reserve(FRAME_BYTES as usize + record_bytes + padding);
     out.put_u64_le(length_field(record_bytes as u64));
-    out.put_slice(&[0x08, kind as u8, 0x10]);
-    encode_varint(u64::from(crc), out);
-    if data_bytes > 0 {
-        out.put_u8(0x1a);
-        encode_varint(data_bytes as u64, out);
-        out.put_slice(head);
-        out.put_slice(body);
+    for part in [fields.bytes(), head, body] {
+        out.put_slice(part);
     }
     out.put_bytes(0, padding);
 }
