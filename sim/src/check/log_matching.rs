@@ -168,8 +168,11 @@ impl LogMatching {
         log.end_at(index.0 - 1);
         log.durable = log.durable.min(index.0 - 1);
         log.push(term);
+        // Most of the time there is one entry at each index.
+        let newer = self.entries.newest().map_or(0, |((newest, _), _)| newest.0.saturating_sub(index.0));
+        let now = Known { entry, previous };
         // What is too old to be kept is behind everybody's window.
-        let Some(known) = self.entries.get_or_insert((index, term), Known { entry, previous }) else { return Ok(()) };
+        let Some(known) = self.entries.get_or_insert_near((index, term), newer, now) else { return Ok(()) };
         if known.entry != entry {
             return Err(format!("index {index} of term {term} is another entry on node {node} than elsewhere"));
         }

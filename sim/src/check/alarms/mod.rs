@@ -75,7 +75,30 @@ impl Known {
 #[derive(Debug)]
 struct Open {
     invoked: Nanos,
-    request: Request,
+    /// What it asks of alarms, if that is what it does.
+    alarm: Option<Box<pb::AlarmRequest>>,
+    /// It is a client's write.
+    is_write: bool,
+    /// It may add to the store.
+    is_costly: bool,
+}
+
+impl Open {
+    /// An operation that alarms concern.
+    fn new(invoked: Nanos, request: &Request) -> Option<Open> {
+        let is_write = is_write(request);
+        let alarm = match request {
+            Request::Alarm(alarm) => Some(Box::new(*alarm)),
+            _ if is_write => None,
+            _ => return None,
+        };
+        Some(Open { invoked, alarm, is_write, is_costly: is_costly(request) })
+    }
+
+    /// Which alarm it changes, and whether it puts it on.
+    fn change(&self) -> Option<(Alarm, bool)> {
+        self.alarm.as_deref().and_then(change)
+    }
 }
 
 /// Judges alarms and what they forbid.
@@ -106,7 +129,8 @@ impl Alarms {
     fn take(&mut self, now: Nanos, event: &HistoryEvent) -> Result<(), String> {
         match event {
             HistoryEvent::Invoke { op, request, .. } => {
-                if let Some((alarm, activates)) = change(request) {
+                let Some(open) = Open::new(now, request) else { return Ok(()) };
+                if let Some((alarm, activates)) = open.change() {
                     let known = self.known(alarm);
                     if activates {
                         known.activations.open += 1;
@@ -116,9 +140,7 @@ impl Alarms {
                         known.on_since = None;
                     }
                 }
-                if matches!(request, Request::Alarm(_)) || is_write(request) {
-                    self.open.insert(*op, Open { invoked: now, request: request.clone() });
-                }
+                self.open.insert(*op, open);
                 Ok(())
             }
             HistoryEvent::Return { op, outcome } => {
@@ -135,12 +157,12 @@ impl Alarms {
     }
 
     fn succeeded(&mut self, now: Nanos, open: &Open, response: &Response) -> Result<(), String> {
-        if let Some((alarm, activates)) = change(&open.request) {
+        if let Some((alarm, activates)) = open.change() {
             self.changed(now, open.invoked, alarm, activates);
-        } else if let (Request::Alarm(request), Response::Alarm(response)) = (&open.request, response) {
+        } else if let (Some(request), Response::Alarm(response)) = (&open.alarm, response) {
             return self.listed(now, open.invoked, request.alarm, &response.alarms);
         }
-        for (kind, forbids) in [(NOSPACE, is_costly(&open.request)), (CORRUPT, is_write(&open.request))] {
+        for (kind, forbids) in [(NOSPACE, open.is_costly), (CORRUPT, open.is_write)] {
             let since = |known: &Known| known.on_since.is_some_and(|since| since <= open.invoked);
             let on = self.alarms.iter().find(|(alarm, known)| alarm.0 == kind && since(known));
             if let Some((alarm, _)) = on.filter(|_| forbids) {
@@ -185,7 +207,7 @@ impl Alarms {
     }
 
     fn failed(&mut self, now: Nanos, open: &Open, status: Status) -> Result<(), String> {
-        if let Some((alarm, activates)) = change(&open.request) {
+        if let Some((alarm, activates)) = open.change() {
             // Nothing was done, so that nothing is known; but it is over.
             let known = self.known(alarm);
             let changes = if activates { &mut known.activations } else { &mut known.deactivations };
@@ -194,8 +216,8 @@ impl Alarms {
         }
         let (kind, may_be) = match status {
             Status::NoSpace if self.space_may_run_out => return Ok(()),
-            Status::NoSpace => (NOSPACE, is_costly(&open.request)),
-            Status::Corrupt => (CORRUPT, is_write(&open.request)),
+            Status::NoSpace => (NOSPACE, open.is_costly),
+            Status::Corrupt => (CORRUPT, open.is_write),
             _ => return Ok(()),
         };
         let may_be_on = |known: &Known| known.off_since.is_none_or(|since| since > open.invoked);
@@ -207,8 +229,7 @@ impl Alarms {
 }
 
 /// Which alarm a request changes, and whether it puts it on.
-fn change(request: &Request) -> Option<(Alarm, bool)> {
-    let Request::Alarm(request) = request else { return None };
+fn change(request: &pb::AlarmRequest) -> Option<(Alarm, bool)> {
     let alarm = (request.alarm, request.member_id);
     match request.action() {
         AlarmAction::Get => None,
