@@ -116,7 +116,7 @@ pub(crate) struct Consensus {
     draws: ElectionDraws,
     outbox: Outbox,
     outgoing: Vec<Outgoing>,
-    /// The entries of the last message that was encoded.
+    /// Entries of messages that were encoded lately.
     encoded: EncodedEntries,
     /// A snapshot that is not durable yet: until it is, raft-rs may not be touched.
     installing: Option<(raft::Ready, SnapshotMeta, Vec<Outgoing>)>,

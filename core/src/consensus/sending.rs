@@ -1,5 +1,7 @@
 //! raft-rs's messages, with the data of their entries, as frames.
 
+use std::ops::Range;
+
 use raft::eraftpb::{self, MessageType};
 
 use super::{Consensus, Outgoing, convert, wire};
@@ -7,12 +9,57 @@ use crate::log::Entry;
 use crate::peer;
 use crate::types::{LogIndex, NodeId, Term};
 
-/// Entries that are encoded. A leader sends the same ones to every follower.
+/// How much is kept of what was encoded before another message is made, in bytes.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+
+/// Entries that were encoded, one after the other as in the log. A leader sends the same ones to every follower, and
+/// again to those that messages reach out of order.
 #[derive(Default)]
 pub(super) struct EncodedEntries {
-    /// The first and the last, which say it all: there is one entry of an index and a term.
-    of: Option<[(u64, u64); 2]>,
+    /// The index of the first one.
+    first: u64,
+    /// The term of each, which with its index says it all, and where its bytes end.
+    kept: Vec<(u64, usize)>,
     bytes: Vec<u8>,
+}
+
+impl EncodedEntries {
+    /// Makes room for a message that begins with the entry at `index`, and says where its bytes begin.
+    fn begin(&mut self, index: u64) -> usize {
+        if self.bytes.len() > KEPT_BYTES_MAX || self.place(index).is_none() {
+            self.first = index;
+            self.kept.clear();
+            self.bytes.clear();
+        }
+        self.place(index).map_or(0, |place| self.start_of(place))
+    }
+
+    /// Where the bytes of `entry`, which has this data, end; the entries before it in the message come before it here.
+    fn put(&mut self, entry: &eraftpb::Entry, data: &[u8]) -> usize {
+        let place = self.place(entry.index).expect("the entries of a message have one index after the other");
+        match self.kept.get(place) {
+            Some((term, end)) if *term == entry.term => return *end,
+            // The log has another one there by now.
+            Some(_) => {
+                self.bytes.truncate(self.start_of(place));
+                self.kept.truncate(place);
+            }
+            None => {}
+        }
+        wire::encode_entry(entry, data, &mut self.bytes);
+        self.kept.push((entry.term, self.bytes.len()));
+        self.bytes.len()
+    }
+
+    /// Where the entry at `index` stands, or would stand next.
+    fn place(&self, index: u64) -> Option<usize> {
+        let place = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        (place <= self.kept.len()).then_some(place)
+    }
+
+    fn start_of(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.kept[before].1)
+    }
 }
 
 impl Consensus {
@@ -25,7 +72,6 @@ impl Consensus {
     /// raft-rs's messages as frames, with the data of their entries.
     pub(super) fn frames(&mut self, messages: Vec<eraftpb::Message>) -> Vec<Outgoing> {
         let mut encoded = std::mem::take(&mut self.encoded);
-        encoded.of = None;
         let frames = messages.iter().filter_map(|message| self.frame(message, &mut encoded)).collect();
         self.encoded = encoded;
         frames
@@ -33,44 +79,73 @@ impl Consensus {
 
     /// A message as a frame. `None` if entries of it left the log since it was made: then it counts as lost.
     fn frame(&self, message: &eraftpb::Message, encoded: &mut EncodedEntries) -> Option<Outgoing> {
-        self.encode_entries(&message.entries, encoded)?;
+        let entries = self.encode_entries(&message.entries, encoded)?;
         let to = NodeId(message.to);
         let (head, tail) = wire::encode_around(message);
         Some(Outgoing {
             to,
             kind: convert::kind_name(message.msg_type),
-            frame: peer::encode_raft(self.cluster, self.node, to, &[head.bytes(), &encoded.bytes, &tail]),
+            frame: peer::encode_raft(self.cluster, self.node, to, &[head.bytes(), &encoded.bytes[entries], &tail]),
             snapshot: (message.msg_type == MessageType::MsgSnapshot as i32)
                 .then(|| Box::new(convert::meta_from_raft(message.get_snapshot().get_metadata()))),
         })
     }
 
-    /// Encodes `entries`, as many as a message may carry, if they are not encoded yet.
-    fn encode_entries(&self, entries: &[eraftpb::Entry], encoded: &mut EncodedEntries) -> Option<()> {
-        let place = |entry: &eraftpb::Entry| (entry.index, entry.term);
-        let of = entries.first().zip(entries.last()).map(|(first, last)| [place(first), place(last)]);
-        if of.is_some() && encoded.of == of {
-            return Some(());
-        }
-        encoded.bytes.clear();
-        encoded.of = None;
-        let mut bytes = 0;
+    /// Encodes those of `entries` that are not encoded yet, as many as a message may carry, and says where their bytes
+    /// stand.
+    fn encode_entries(&self, entries: &[eraftpb::Entry], encoded: &mut EncodedEntries) -> Option<Range<usize>> {
+        let Some(first) = entries.first() else { return Some(0..0) };
+        let start = encoded.begin(first.index);
+        let (mut bytes, mut end) = (0, start);
         for entry in entries {
             let data = if wire::is_elsewhere(entry) { &self.whole(entry)?.data } else { &entry.data[..] };
             bytes += data.len() as u64;
             // What was not in the log when raft-rs made the message, it could not measure. What is left out is sent
             // when the follower says how far it got.
-            if bytes > self.message_bytes_max && !encoded.bytes.is_empty() {
+            if bytes > self.message_bytes_max && end > start {
                 break;
             }
-            wire::encode_entry(entry, data, &mut encoded.bytes);
+            end = encoded.put(entry, data);
         }
-        encoded.of = of;
-        Some(())
+        Some(start..end)
     }
 
     /// An entry of raft-rs's as it stands in the log.
     fn whole(&self, entry: &eraftpb::Entry) -> Option<&Entry> {
         self.raw.store().entry(LogIndex(entry.index), Term(entry.term))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn alone(entry: &eraftpb::Entry, data: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        wire::encode_entry(entry, data, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_what_would_be_encoded_now(
+            messages in prop::collection::vec((1u64..12, 1u64..8, 1u64..4), 1..30),
+            long in any::<bool>(),
+        ) {
+            let mut encoded = EncodedEntries::default();
+            for (first, count, term) in messages {
+                let start = encoded.begin(first);
+                let (mut end, mut expected) = (start, Vec::new());
+                for index in first..first + count {
+                    let entry = wire::elsewhere(Term(term), LogIndex(index));
+                    let data = [index as u8, term as u8].repeat(if long { KEPT_BYTES_MAX / 8 } else { 3 });
+                    end = encoded.put(&entry, &data);
+                    expected.extend(alone(&entry, &data));
+                }
+                prop_assert!(encoded.bytes[start..end] == expected);
+            }
+        }
     }
 }
