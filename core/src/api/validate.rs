@@ -62,7 +62,8 @@ pub fn validate(request: &Request, limits: &Limits) -> Result<(), Status> {
 }
 
 /// How long etcd's own encoding of a proposal is that takes so many bytes here: it does not name the proposer, and the
-/// number that it gives to a proposal has ten bytes. That is the length which is limited.
+/// number that it gives to a proposal has ten bytes, or, as it begins with the end of the member's id, nine at every
+/// other member. That is the length which is limited.
 pub fn etcd_bytes(encoded_bytes: usize, proposer: NodeId, id: u64) -> usize {
     const ETCD_ID_BYTES: usize = 10;
     let proposer_bytes = 1 + encoded_len_varint(proposer.0);

@@ -14,9 +14,7 @@ impl Consensus {
     /// Takes a proposal for the next batch, if this member leads. Should it stop leading before, the proposal is lost,
     /// like an entry that no other member has got yet.
     pub(crate) fn propose(&mut self, data: Bytes) -> Result<(), Refusal> {
-        // Who hands leadership on takes nothing more: the next leader may be asked, or this one if that fails.
-        let hands_on = self.raw.raft.lead_transferee.is_some();
-        if self.installing.is_some() || !self.is_leader() || hands_on {
+        if self.installing.is_some() || !self.is_leader() || self.hands_on() {
             return Err(Refusal::NotLeader);
         }
         let term = Term(self.raw.raft.term);
@@ -33,6 +31,11 @@ impl Consensus {
         self.proposed.push(data);
         self.proposed_bytes += bytes;
         Ok(())
+    }
+
+    /// Whether this member is handing leadership on: it takes nothing more until that is done, or has failed.
+    pub(crate) fn hands_on(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
     }
 
     /// The proposals that are taken and not in the log yet: how many, and how many bytes of data.
@@ -57,7 +60,7 @@ impl Consensus {
         if !self.is_leader() || self.uncommitted.0 != term {
             self.take_proposed();
         }
-        if self.installing.is_some() || self.raw.raft.lead_transferee.is_some() {
+        if self.installing.is_some() || self.hands_on() {
             return;
         }
         let proposed = self.take_proposed();

@@ -24,14 +24,26 @@ pub(super) struct EncodedEntries {
 }
 
 impl EncodedEntries {
-    /// Makes room for a message that begins with the entry at `index`, and says where its bytes begin.
+    /// Makes room for a message that begins with the entry at `index`, and says where its bytes begin. Of more than is
+    /// kept, only what the message itself can use stays: the same one goes to all followers, however long it is.
     fn begin(&mut self, index: u64) -> usize {
-        if self.bytes.len() > KEPT_BYTES_MAX || self.place(index).is_none() {
-            self.first = index;
-            self.kept.clear();
-            self.bytes.clear();
+        match self.place(index) {
+            Some(place) if self.bytes.len() <= KEPT_BYTES_MAX => self.start_of(place),
+            Some(place) if place < self.kept.len() => {
+                let start = self.start_of(place);
+                self.bytes.drain(..start);
+                self.kept.drain(..place);
+                self.kept.iter_mut().for_each(|(_, end)| *end -= start);
+                self.first = index;
+                0
+            }
+            Some(_) | None => {
+                self.kept.clear();
+                self.bytes.clear();
+                self.first = index;
+                0
+            }
         }
-        self.place(index).map_or(0, |place| self.start_of(place))
     }
 
     /// Where the bytes of `entry`, which has this data, end; the entries before it in the message come before it here.
@@ -126,6 +138,26 @@ mod tests {
         let mut bytes = Vec::new();
         wire::encode_entry(entry, data, &mut bytes);
         bytes
+    }
+
+    /// As many bytes as are kept in four entries, for one follower after the other, and what follows.
+    #[test]
+    fn a_long_message_is_encoded_once_and_lets_go_of_what_is_before_it() {
+        let mut encoded = EncodedEntries::default();
+        let data = vec![7; KEPT_BYTES_MAX / 3];
+        let entry = |index| wire::elsewhere(Term(2), LogIndex(index));
+        let mut message = |first: u64| {
+            let start = encoded.begin(first);
+            let before = encoded.kept.len();
+            let ends: Vec<usize> = (first..first + 4).map(|index| encoded.put(&entry(index), &data)).collect();
+            assert!(encoded.bytes[start..ends[0]] == alone(&entry(first), &data));
+            (encoded.kept.len() - before, encoded.kept.len())
+        };
+        assert_eq!(message(5), (4, 4), "all are encoded");
+        assert_eq!(message(5), (0, 4), "for the next follower none is");
+        assert_eq!(message(7), (2, 4), "and of a later message two are");
+        assert_eq!(message(11), (4, 4));
+        assert_eq!(message(3), (4, 4), "an earlier one begins anew");
     }
 
     proptest! {

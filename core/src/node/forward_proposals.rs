@@ -3,6 +3,8 @@
 //! A busy follower sends them in batches: while as many messages with proposals are unanswered as may be, it gathers
 //! what comes meanwhile. An idle one sends each at once. A proposal is answered by being applied, or refused.
 
+use bytes::Bytes;
+
 use super::member::{Member, Unproposed};
 use super::proposals::{Place, Verdict};
 use crate::effect::Outputs;
@@ -17,6 +19,15 @@ const BATCH_BYTES_MAX: u64 = 256 << 10;
 
 /// What a proposal costs it beside its data.
 const PROPOSAL_BYTES: u64 = 256;
+
+/// A proposal that another member asked this one for, as the leader of a term.
+pub(super) struct Forwarded {
+    peer: NodeId,
+    /// The request that it came with, without its proposals.
+    asked: pb::ForwardRequest,
+    sequence: u64,
+    data: Bytes,
+}
 
 /// The messages with proposals that are unanswered, to the leader of one term.
 #[derive(Default)]
@@ -121,15 +132,40 @@ impl Member {
         for pb::Proposal { sequence, data } in proposals {
             match self.judged.judge(Term(asked.term), peer, asked.boot, *sequence) {
                 Verdict::New => {
-                    let refused =
-                        if leads { self.try_propose(data.clone()).err() } else { Some(Unproposed::NotLeader) };
-                    if let Some(unproposed) = refused {
-                        self.refuse_peer(peer, asked, *sequence, reason(unproposed), out);
+                    let asked = pb::ForwardRequest { boot: asked.boot, term: asked.term, ..Default::default() };
+                    let proposal = Forwarded { peer, asked, sequence: *sequence, data: data.clone() };
+                    if leads && self.consensus.hands_on() {
+                        out.mark("forward: a proposal waits for the end of a handover");
+                        self.held.push(proposal);
+                    } else {
+                        self.take_forwarded(&proposal, leads, out);
                     }
                 }
                 Verdict::Seen => out.mark("forward: a duplicate was not appended twice"),
                 Verdict::NotMine => {}
             }
+        }
+    }
+
+    /// Proposes what another member forwarded, or refuses it.
+    fn take_forwarded(&mut self, proposal: &Forwarded, leads: bool, out: &mut Outputs) {
+        let refused = if leads { self.try_propose(proposal.data.clone()).err() } else { Some(Unproposed::NotLeader) };
+        if let Some(unproposed) = refused {
+            self.refuse_peer(proposal.peer, &proposal.asked, proposal.sequence, reason(unproposed), out);
+        }
+    }
+
+    /// Takes what was held while leadership was being handed on, if that has failed; if it was done, the next leader
+    /// may be asked. A refusal is final, so none is given before that is known.
+    pub(super) fn propose_held(&mut self, out: &mut Outputs) {
+        let leads = self.consensus.is_leader();
+        if self.held.is_empty() || (leads && self.consensus.hands_on()) {
+            return;
+        }
+        let (_, term, _) = self.consensus.standing();
+        for proposal in std::mem::take(&mut self.held) {
+            let leads = leads && Term(proposal.asked.term) == term && self.stopping.is_none();
+            self.take_forwarded(&proposal, leads, out);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::auto_compaction::Compactor;
 use super::calls::Calls;
 use super::checkpoint::Checkpoints;
 use super::forward::ForwardedLeaseOps;
-use super::forward_proposals::ForwardsInFlight;
+use super::forward_proposals::{Forwarded, ForwardsInFlight};
 use super::own_proposal::OwnProposal;
 use super::proposals::{Judged, Place, Proposals};
 use super::reads::Reads;
@@ -127,6 +127,8 @@ pub(super) struct Member {
     pub(super) has_refused_for_room: bool,
     /// When it handed leadership on last, because its disk could not write.
     pub(super) handed_on_at: Option<Instant>,
+    /// What others forwarded while leadership was being handed on.
+    pub(super) held: Vec<Forwarded>,
     /// A proposal found no room since the last tick.
     pub(super) lacked_room: bool,
     pub(super) over: Option<Over>,
@@ -174,6 +176,7 @@ impl Member {
             writes: WritesInFlight::default(),
             has_refused_for_room: false,
             handed_on_at: None,
+            held: Vec::new(),
             lacked_room: false,
             over: None,
             config,
@@ -494,8 +497,12 @@ impl Member {
 
     /// A leader whose disk stalls, or has no room, hands leadership on: others can acknowledge writes, it cannot.
     fn hand_on_when_stalled(&mut self, out: &mut Outputs) {
-        let stalled = self.writes.oldest().is_some_and(|since| self.now - since > self.config.election_timeout);
-        if (stalled || self.is_to_hand_on_without_room())
+        let patience = self.config.election_timeout;
+        let stalled = self.writes.oldest().is_some_and(|since| self.now - since > patience);
+        // An attempt is given up after an election timeout. Before the next one, what came meanwhile is proposed:
+        // others can acknowledge it.
+        let tried_lately = self.handed_on_at.is_some_and(|at| self.now - at < 2 * patience);
+        if (stalled && !tried_lately || self.is_to_hand_on_without_room())
             && self.consensus.is_leader()
             && let Some(successor) = self.consensus.best_successor()
         {
@@ -515,6 +522,7 @@ impl Member {
             self.apply_some(out);
             self.note_standing(out);
             self.advance_sweep(out);
+            self.propose_held(out);
             self.propose_waiting(out);
             self.append_proposed();
             self.forward_waiting(out);
@@ -606,7 +614,7 @@ impl Member {
 
     /// Proposes what waits, if this member leads.
     fn propose_waiting(&mut self, out: &mut Outputs) {
-        if self.proposals.none_waiting() || !self.consensus.is_leader() {
+        if self.proposals.none_waiting() || !self.consensus.is_leader() || self.consensus.hands_on() {
             return;
         }
         for sequence in self.proposals.all_waiting() {

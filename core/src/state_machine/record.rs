@@ -121,18 +121,20 @@ impl Record {
         head[..8].copy_from_slice(&at.revision.to_le_bytes());
         head[8..12].copy_from_slice(&u32::try_from(value_start).expect("a key is shorter than 4 GiB").to_le_bytes());
         head[12] = u8::try_from(key_start).expect("the numbers take few bytes");
-        let mut short = [0; SHORT_BYTES_MAX];
-        let len = value_start + value.len();
-        let data = match short.get_mut(..len) {
-            Some(room) => {
-                room[..HEAD_BYTES].copy_from_slice(&head);
-                room[HEAD_BYTES..key_start].copy_from_slice(packed.as_bytes());
-                room[key_start..value_start].copy_from_slice(key);
-                room[value_start..].copy_from_slice(value);
-                Arc::from(&*room)
-            }
-            None => Arc::from([&head[..], packed.as_bytes(), key, value].concat()),
+        let fill = |room: &mut [u8]| {
+            room[..HEAD_BYTES].copy_from_slice(&head);
+            room[HEAD_BYTES..key_start].copy_from_slice(packed.as_bytes());
+            room[key_start..value_start].copy_from_slice(key);
+            room[value_start..].copy_from_slice(value);
         };
+        let len = value_start + value.len();
+        let mut short = [0; SHORT_BYTES_MAX];
+        if let Some(room) = short.get_mut(..len) {
+            fill(room);
+            return Record { data: Arc::from(&*room) };
+        }
+        let mut data: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+        fill(Arc::get_mut(&mut data).expect("nobody else has it yet"));
         Record { data }
     }
 

@@ -70,5 +70,6 @@ transcripts! {
     a_watcher_without_credit_is_a_position_and_loses_nothing: "watch-credit",
     a_leader_that_hands_on_gives_away_what_it_has_gathered: "handover-batch",
     what_is_proposed_during_a_handover_waits_for_the_next_leader: "handover-waits",
+    what_is_proposed_during_a_handover_that_fails_is_proposed_after_it: "handover-fails",
     a_leader_that_stops_hands_on_and_finishes_its_writes: "stop",
 }

@@ -31,14 +31,14 @@ struct Opened {
 pub struct Lane {
     dir: Arc<DataDir>,
     opened: BTreeMap<FileName, Opened>,
-    /// The disk had no room for what was asked last.
-    lacks_room: bool,
+    /// The disk had no room for so many bytes, and has not had it since.
+    lacked_bytes: Option<u64>,
 }
 
 impl Lane {
     /// A lane in `dir` without open files.
     pub fn new(dir: Arc<DataDir>) -> Lane {
-        Lane { dir, opened: BTreeMap::new(), lacks_room: false }
+        Lane { dir, opened: BTreeMap::new(), lacked_bytes: None }
     }
 
     /// Performs one action.
@@ -86,13 +86,17 @@ impl Lane {
 
     /// Whoever runs the member has to know when its disk is full, and only once: it is tried again and again.
     fn tell_of_room(&mut self, file: &FileName, bytes: u64, allocated: &Result<(), DiskError>) {
-        let lacks_room = matches!(allocated, Err(DiskError::NoSpace));
-        if lacks_room && !self.lacks_room {
-            tracing::warn!(%file, bytes, "the disk has no room; writes that need more are refused until it has");
-        } else if allocated.is_ok() && self.lacks_room {
-            tracing::info!(%file, bytes, "the disk has room again");
+        match (allocated, self.lacked_bytes) {
+            (Err(DiskError::NoSpace), None) => {
+                tracing::warn!(%file, bytes, "the disk has no room for a file; what needs it waits, or is refused");
+                self.lacked_bytes = Some(bytes);
+            }
+            (Ok(()), Some(lacked)) if bytes >= lacked => {
+                tracing::info!(%file, bytes, "the disk has room again");
+                self.lacked_bytes = None;
+            }
+            _ => {}
         }
-        self.lacks_room = lacks_room || self.lacks_room && allocated.is_err();
     }
 
     fn append(&mut self, name: &FileName, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -150,7 +150,7 @@ fn a_long_proposal_is_refused() {
     assert_eq!(check_size(101, &LIMITS), Err(Status::RequestTooLarge));
 }
 
-/// What etcd 3.5 takes at its usual limit, to the byte.
+/// What etcd 3.5 takes at its usual limit, at a member whose id makes its proposals' numbers as long as they get.
 #[test]
 fn the_longest_put_is_as_long_as_etcds() {
     let bytes = |value_bytes: usize, proposer: NodeId, id: u64| {

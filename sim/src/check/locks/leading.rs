@@ -2,8 +2,8 @@
 //! owns the lock.
 //!
 //! Rules:
-//! * **Leader.** The answer is the leader as it was at the revision of the answer's header, and that was not over before
-//!   somebody asked. That nobody leads was so at some time between question and answer.
+//! * **Leader.** The answer is the leader as it was at the revision of the answer's header, and that was not over
+//!   before somebody asked. That nobody leads was so at some time between question and answer.
 //! * **Observe.** Each leader that is told led, in this state, at some revision up to that of the header; what is told
 //!   first was not over before somebody asked. One leader is told after the other in the order of their elections, and
 //!   of each all that it proclaims after the first state that is told, in order. Leaders who came and went before their
