@@ -89,25 +89,36 @@ impl Routes {
             let request = request.map(axum::body::Body::new);
             return infallible(self.plain.oneshot(request).await).map(Body::new);
         }
-        let service = request.uri().path().strip_prefix("/etcdserverpb.").and_then(|path| path.split_once('/'));
+        let uri = request.uri().clone();
+        let service = uri.path().strip_prefix("/etcdserverpb.").and_then(|path| path.split_once('/'));
         let response = match service.map(|(service, _)| service) {
             Some("KV") => infallible(self.kv.call(request).await),
             Some("Watch") => infallible(self.watch.call(request).await),
             Some("Lease") => infallible(self.lease.call(request).await),
             Some("Cluster") => infallible(self.cluster.call(request).await),
             Some("Maintenance") => infallible(self.maintenance.call(request).await),
-            _ if request.uri().path().starts_with("/v3lockpb.Lock/") => infallible(self.lock.call(request).await),
-            _ if request.uri().path().starts_with("/v3electionpb.Election/") => {
-                infallible(self.election.call(request).await)
-            }
-            _ if request.uri().path().starts_with("/grpc.health.v1.Health/") => {
-                infallible(self.health.call(request).await)
-            }
+            _ if uri.path().starts_with("/v3lockpb.Lock/") => infallible(self.lock.call(request).await),
+            _ if uri.path().starts_with("/v3electionpb.Election/") => infallible(self.election.call(request).await),
+            _ if uri.path().starts_with("/grpc.health.v1.Health/") => infallible(self.health.call(request).await),
             _ => {
-                tonic::Status::unimplemented(format!("unknown service or method {}", request.uri().path())).into_http()
+                let service = uri.path().trim_start_matches('/').split('/').next().unwrap_or_default();
+                tonic::Status::unimplemented(format!("unknown service {service}")).into_http()
             }
         };
-        with_grpcs_own_code(response)
+        with_the_method(with_grpcs_own_code(response), uri.path())
+    }
+}
+
+/// Who calls a method that is not there is told its name, in the words of gRPC's library for Go.
+fn with_the_method(response: Response<Body>, path: &str) -> Response<Body> {
+    let headers = response.headers();
+    let is_unknown =
+        headers.get("grpc-status").is_some_and(|code| code == "12") && !headers.contains_key("grpc-message");
+    match path.trim_start_matches('/').split_once('/') {
+        Some((service, method)) if is_unknown => {
+            tonic::Status::unimplemented(format!("unknown method {method} for service {service}")).into_http()
+        }
+        _ => response,
     }
 }
 

@@ -185,6 +185,32 @@ async fn a_flood_of_watchers_on_one_stream_holds_up_nobody() {
     stop(member).await;
 }
 
+/// In the words of gRPC's library for Go, so that `etcdctl` says what is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_is_not_there_is_named() {
+    let plan = Plan::new(1);
+    let member = plan.start(0).await;
+    ready(&member).await;
+    let channel = plan.channel(0).await;
+    let told = async |path: &str| {
+        let request = http::Request::post(format!("http://127.0.0.1{path}"))
+            .header("content-type", "application/grpc")
+            .body(tonic::body::Body::new(axum::body::Body::from(message(0, &[]))))
+            .expect("a request");
+        let response = channel.clone().oneshot(request).await.expect("an answer");
+        let status = tonic::Status::from_header_map(response.headers()).expect("a status");
+        (status.code(), status.message().to_owned())
+    };
+    for (path, expected) in [
+        ("/etcdserverpb.KV/Nothing", "unknown method Nothing for service etcdserverpb.KV"),
+        ("/etcdserverpb.Nobody/Nothing", "unknown service etcdserverpb.Nobody"),
+        ("/nothing", "unknown service nothing"),
+    ] {
+        assert_eq!(told(path).await, (Code::Unimplemented, expected.into()));
+    }
+    stop(member).await;
+}
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = BytesMut::new();
