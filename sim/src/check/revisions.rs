@@ -14,8 +14,8 @@
 //! Harnesses of real clusters tell kills of members as `Observation::Crashed`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use detcd_core::digest::Digest;
 use detcd_core::proto::mvccpb::{Event, event::EventType};
 use detcd_core::state_machine::Contents;
 use detcd_core::types::{LogIndex, Revision};
@@ -52,9 +52,8 @@ pub struct Revisions {
     standing: Vec<Option<Standing>>,
     /// The position of each member's last end.
     crashed: Vec<u64>,
-    contents: Window<Digest>,
-    /// Room for the events of a revision, used again and again.
-    room: Vec<u8>,
+    /// The events of each revision as they were first told.
+    contents: Window<Arc<[Event]>>,
     open: BTreeMap<OpId, (ClientId, u64)>,
     /// The newest header that a member showed a client in its present life, and the position.
     sessions: BTreeMap<(ClientId, u64), (Revision, u64)>,
@@ -69,7 +68,6 @@ impl Revisions {
             standing: vec![None; config.nodes],
             crashed: vec![0; config.nodes],
             contents: Window::new(WINDOW_REVISIONS),
-            room: Vec::new(),
             open: BTreeMap::new(),
             sessions: BTreeMap::new(),
         }
@@ -101,28 +99,26 @@ impl Revisions {
         self.compare(node, first, now.revision, view)
     }
 
-    /// Compares the events of `first..=last` on a member with what they were first.
+    /// Compares the events of `first..=last` on a member with what they were first, as far as that is still known.
     fn compare(&mut self, node: NodeIndex, first: Revision, last: Revision, view: &StoreView) -> Result<(), String> {
-        let mut records = view.records_between(first, last).peekable();
+        let mut records = view.records_between(first, last);
         for revision in first..=last {
-            self.room.clear();
-            while let Some(record) = records.next_if(|record| record.at.revision == revision) {
-                put_record(&mut self.room, &record);
-            }
-            if !self.agrees(revision) {
-                let its: Vec<Event> = view.events_between(revision, revision).collect();
-                return Err(format!("{} on node {node}", differs(revision, &its)));
+            let Some(told) = self.contents.get(number(revision)) else {
+                let events: Arc<[Event]> = view.events_between(revision, revision).collect();
+                records.by_ref().take(events.len()).for_each(drop);
+                self.contents.get_or_insert(number(revision), events);
+                continue;
+            };
+            for told in Shown::all(told) {
+                let record = records.next();
+                if record.as_ref().is_none_or(|record| Shown::of_record(record) != told) {
+                    // An event too many shows only where the next one should be.
+                    let wrong = record.map_or(revision, |record| record.at.revision.min(revision));
+                    return Err(differs_on(node, wrong, view));
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Whether the events of a revision, which stand in `room`, are what they were first, as far as that is still
-    /// known.
-    fn agrees(&mut self, revision: Revision) -> bool {
-        let number = u64::try_from(revision).expect("revisions begin at 1");
-        let digest = Digest::of(&self.room);
-        self.contents.get_or_insert(number, digest).is_none_or(|first| *first == digest)
+        records.next().map_or(Ok(()), |record| Err(differs_on(node, record.at.revision, view)))
     }
 
     fn told(&mut self, event: &HistoryEvent) -> Result<(), String> {
@@ -141,9 +137,8 @@ impl Revisions {
                 }
             }
             HistoryEvent::Revision { revision, events } => {
-                self.room.clear();
-                events.iter().for_each(|event| put_event(&mut self.room, event));
-                match self.agrees(*revision) {
+                let first = self.contents.get_or_insert(number(*revision), events.clone());
+                match first.is_none_or(|first| Arc::ptr_eq(first, events) || Shown::all(first).eq(Shown::all(events))) {
                     true => Ok(()),
                     false => Err(format!("{}, as the witness tells", differs(*revision, events))),
                 }
@@ -167,28 +162,42 @@ impl Revisions {
     }
 }
 
-/// Appends everything that a client can see of a record.
-fn put_record(room: &mut Vec<u8>, record: &Contents<'_>) {
-    let numbers = [record.create_revision, record.at.revision, record.version, record.lease];
-    put(room, record.is_tombstone(), numbers, record.key, record.value);
+/// Everything that a client can see of an event.
+#[derive(PartialEq)]
+struct Shown<'a> {
+    deleted: bool,
+    /// The revisions that created and modified the key, its version, its lease.
+    numbers: [i64; 4],
+    key: &'a [u8],
+    value: &'a [u8],
 }
 
-/// The same of an event.
-fn put_event(room: &mut Vec<u8>, event: &Event) {
-    let Some(kv) = &event.kv else { return };
-    let numbers = [kv.create_revision, kv.mod_revision, kv.version, kv.lease];
-    put(room, event.r#type() == EventType::Delete, numbers, &kv.key, &kv.value);
+impl<'a> Shown<'a> {
+    fn of_record(record: &Contents<'a>) -> Shown<'a> {
+        let numbers = [record.create_revision, record.at.revision, record.version, record.lease];
+        Shown { deleted: record.is_tombstone(), numbers, key: record.key, value: record.value }
+    }
+
+    /// Of all events that have a key.
+    fn all(events: &'a [Event]) -> impl Iterator<Item = Shown<'a>> {
+        events.iter().filter_map(Shown::of_event)
+    }
+
+    fn of_event(event: &'a Event) -> Option<Shown<'a>> {
+        let kv = event.kv.as_ref()?;
+        let numbers = [kv.create_revision, kv.mod_revision, kv.version, kv.lease];
+        Some(Shown { deleted: event.r#type() == EventType::Delete, numbers, key: &kv.key, value: &kv.value })
+    }
 }
 
-fn put(room: &mut Vec<u8>, deleted: bool, numbers: [i64; 4], key: &[u8], value: &[u8]) {
-    let mut head = [0; 49];
-    let lens = [key.len() as u64, value.len() as u64].map(u64::to_le_bytes);
-    let words = numbers.map(i64::to_le_bytes).into_iter().chain(lens);
-    head[0] = u8::from(deleted);
-    head[1..].chunks_exact_mut(8).zip(words).for_each(|(slot, word)| slot.copy_from_slice(&word));
-    room.extend_from_slice(&head);
-    room.extend_from_slice(key);
-    room.extend_from_slice(value);
+/// The place of a revision among all.
+fn number(revision: Revision) -> u64 {
+    u64::try_from(revision).expect("revisions begin at 1")
+}
+
+fn differs_on(node: NodeIndex, revision: Revision, view: &StoreView) -> String {
+    let its: Vec<Event> = view.events_between(revision, revision).collect();
+    format!("{} on node {node}", differs(revision, &its))
 }
 
 fn differs(revision: Revision, events: &[Event]) -> String {
@@ -224,8 +233,11 @@ impl Checker for Revisions {
 
 #[cfg(test)]
 mod tests {
+    use detcd_core::proto::etcdserverpb as pb;
+    use pb::request_op::Request as Op;
+
     use super::*;
-    use crate::check::observations::{Replica, Script, invoke_get, range_answered};
+    use crate::check::observations::{Replica, Script, bytes, invoke_get, range_answered};
 
     fn script() -> Script {
         Script::new(Box::new(Revisions::new(&CheckConfig::new(3))))
@@ -296,5 +308,34 @@ mod tests {
             assert!(told("w", crash).expect_err("other").detail.contains("revision 2 has other events"));
             assert_eq!(told("v", crash), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_revision_with_an_event_less_or_more_is_named() {
+        let put = |key: &str| pb::PutRequest { key: bytes(key), value: bytes("v"), ..Default::default() };
+        let op = |key: &str| pb::RequestOp { request: Some(Op::RequestPut(put(key))) };
+        let replica = |revisions: &[&[&str]]| {
+            let mut replica = Replica::new();
+            for keys in revisions {
+                let txn = pb::TxnRequest { success: keys.iter().map(|key| op(key)).collect(), ..Default::default() };
+                let request = pb::InternalRaftRequest { txn: Some(txn), ..Default::default() };
+                replica.apply(request).expect("a transaction");
+            }
+            replica
+        };
+        let told = |first: &[&[&str]], second: &[&[&str]]| {
+            let mut run = script();
+            for event in replica(first).witness(2) {
+                run.history(&event);
+            }
+            run.view(1, replica(second).view()).notes(1, &[]);
+            run.verdict()
+        };
+        let (one, two): (&[&[&str]], &[&[&str]]) = (&[&["k"], &["l"]], &[&["k", "l"], &["l"]]);
+        for (first, second) in [(one, two), (two, one), (&one[..1], &two[..1]), (&two[..1], &one[..1])] {
+            let why = told(first, second).expect_err("another number of events").detail;
+            assert!(why.contains("revision 2 has other events") && why.contains("on node 1"), "{why}");
+        }
+        assert_eq!(told(two, two), Ok(()));
     }
 }
