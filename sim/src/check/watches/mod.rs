@@ -22,7 +22,7 @@
 mod tests;
 mod watcher;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,10 +49,69 @@ const FORGET_EVERY: Revision = 1_024;
 /// What the store did, and which compactions may have happened.
 #[derive(Debug)]
 struct Told {
+    /// What watchers are compared with.
     store: Store,
+    /// The revisions after the store's head: nobody watches, and so nothing has to be looked up in them yet.
+    unread: VecDeque<Arc<[Event]>>,
+    /// When each revision after the store's floor was told.
+    told_at: VecDeque<Nanos>,
     witness: Witness,
     /// Revisions of compactions that did not fail, with their operations; without one, if the witness told them.
     compactions: BTreeSet<(Revision, Option<OpId>)>,
+}
+
+impl Told {
+    fn new(witness: Witness) -> Told {
+        Told {
+            store: Store::new(),
+            unread: VecDeque::new(),
+            told_at: VecDeque::new(),
+            witness,
+            compactions: BTreeSet::new(),
+        }
+    }
+
+    fn head(&self) -> Revision {
+        self.store.head() + self.unread.len() as Revision
+    }
+
+    /// Takes the next revision from the witness. Whether the revision itself is possible is for the serializability
+    /// checker; here it only has to be in order.
+    fn take(&mut self, at: Nanos, revision: Revision, events: &Arc<[Event]>) -> Result<(), String> {
+        let head = self.head();
+        if revision != head + 1 {
+            return Err(format!("revision {revision} came after revision {head}"));
+        }
+        self.unread.push_back(events.clone());
+        self.told_at.push_back(at);
+        Ok(())
+    }
+
+    /// Somebody watches: the store has to have everything that was told.
+    fn read(&mut self) -> Result<(), String> {
+        while let Some(events) = self.unread.pop_front() {
+            self.store.append(self.store.head() + 1, &events)?;
+        }
+        Ok(())
+    }
+
+    /// When a revision was told, if that is still known.
+    fn told_at(&self, revision: Revision) -> Option<Nanos> {
+        let place = usize::try_from(revision - self.store.floor() - 1).ok()?;
+        self.told_at.get(place).copied()
+    }
+
+    /// Gives up every state older than that of `revision`.
+    fn forget_below(&mut self, revision: Revision) -> Result<(), String> {
+        if revision > self.store.floor() {
+            self.read()?;
+            let floor = self.store.floor();
+            self.store.forget_below(revision);
+            let forgotten = usize::try_from(self.store.floor() - floor).expect("a floor only rises");
+            self.told_at.drain(..forgotten.min(self.told_at.len()));
+        }
+        Ok(())
+    }
 }
 
 /// Judges watchers.
@@ -68,7 +127,6 @@ pub struct Watches {
     of_ranges: BTreeSet<WatcherId>,
     /// Watchers with responses that the witness has not caught up with (recorded histories only).
     waiting: BTreeSet<WatcherId>,
-    told_at: BTreeMap<Revision, Nanos>,
     compactions_open: BTreeMap<OpId, Revision>,
     compacted_certain: Revision,
     unjudged: u64,
@@ -78,14 +136,13 @@ impl Watches {
     /// A checker for a run from an empty store.
     pub fn new(config: &CheckConfig) -> Watches {
         Watches {
-            told: Told { store: Store::new(), witness: config.witness, compactions: BTreeSet::new() },
+            told: Told::new(config.witness),
             settle: config.settle,
             healed: None,
             watchers: BTreeMap::new(),
             by_key: BTreeMap::new(),
             of_ranges: BTreeSet::new(),
             waiting: BTreeSet::new(),
-            told_at: BTreeMap::new(),
             compactions_open: BTreeMap::new(),
             compacted_certain: 0,
             unjudged: 0,
@@ -126,7 +183,7 @@ impl Watches {
             }
             HistoryEvent::WatchOpen { watcher, request, .. } => {
                 self.watchers.insert(*watcher, Watcher::new(request, at));
-                Ok(())
+                self.told.read()
             }
             HistoryEvent::WatchReceive { watcher, response } => self.receive(*watcher, response),
             HistoryEvent::WatchEnd { watcher } => {
@@ -138,9 +195,10 @@ impl Watches {
     }
 
     fn revision(&mut self, at: Nanos, revision: Revision, events: &Arc<[Event]>) -> Result<(), String> {
-        // Whether the revision itself is possible is for the serializability checker; here it only has to be in order.
-        self.told.store.append(revision, events)?;
-        self.told_at.insert(revision, at);
+        self.told.take(at, revision, events)?;
+        if !self.watchers.is_empty() {
+            self.told.read()?;
+        }
         for event in events.iter() {
             let Some(kv) = &event.kv else { continue };
             let interested = self.by_key.get(&kv.key).into_iter().flatten().chain(&self.of_ranges);
@@ -154,7 +212,7 @@ impl Watches {
             self.catch_up(id)?;
         }
         if revision % FORGET_EVERY == 0 {
-            self.forget();
+            self.forget()?;
         }
         Ok(())
     }
@@ -223,15 +281,10 @@ impl Watches {
         }
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self) -> Result<(), String> {
         let needed = self.watchers.values().filter_map(Watcher::needs).min().unwrap_or(Revision::MAX);
         let compacted = self.compacted_certain;
-        let limit = compacted.min(self.told.store.head() - WINDOW_REVISIONS).min(needed - 1);
-        self.told.store.forget_below(limit);
-        let floor = self.told.store.floor();
-        while self.told_at.first_key_value().is_some_and(|(revision, _)| *revision <= floor) {
-            self.told_at.pop_first();
-        }
+        self.told.forget_below(compacted.min(self.told.head() - WINDOW_REVISIONS).min(needed - 1))
     }
 
     /// The first thing that an open watcher should have got by `now`.
@@ -245,7 +298,7 @@ impl Watches {
             let (since, what) = match watcher.first_expected() {
                 _ if !watcher.is_created() => (since, "its created response".to_string()),
                 Some(revision) => {
-                    let told_at = self.told_at.get(&revision).copied().unwrap_or(0);
+                    let told_at = self.told.told_at(revision).unwrap_or(0);
                     (since.max(told_at), format!("revision {revision}"))
                 }
                 None => return None,

@@ -298,3 +298,31 @@ fn a_watcher_that_is_still_open_at_the_end_has_got_everything() {
     let ended = [&everything[..4], &[HistoryEvent::WatchEnd { watcher: WatcherId(1) }]].concat();
     assert_eq!(told(&ended, 100), Ok(()));
 }
+
+#[test]
+fn revisions_are_taken_in_order_though_nobody_watches() {
+    let told = witness(6);
+    assert_eq!(judge_as(Witness::Live, &[&told]), Ok(()));
+    let why = judge_as(Witness::Live, &[&told[..2], &told[3..]]).expect_err("revision 4 is left out");
+    assert_eq!(why, "revision 5 came after revision 3");
+}
+
+#[test]
+fn what_is_compacted_is_forgotten_though_nobody_watches() {
+    let mut checker = Watches::new(&CheckConfig::new(1));
+    let last = 22 * FORGET_EVERY;
+    for revision in 2..=last {
+        let (create_revision, mod_revision, version) = (2, revision, revision - 1);
+        let kv = KeyValue { key: bytes("k"), create_revision, mod_revision, version, ..Default::default() };
+        let events = [Event { kv: Some(kv), ..Default::default() }].into();
+        checker.take(revision as Nanos, &HistoryEvent::Revision { revision, events }).expect("in order");
+        if revision == last / 2 {
+            checker.take(0, &HistoryEvent::Compaction { revision }).expect("it exists");
+        }
+    }
+    let told = &checker.told;
+    assert_eq!((told.store.floor(), told.head()), (last - WINDOW_REVISIONS, last));
+    assert_eq!(told.told_at(told.store.floor()), None);
+    assert!((told.store.floor() + 1..=last).all(|revision| told.told_at(revision) == Some(revision as Nanos)));
+    assert_eq!(told.told_at.len() as Revision, WINDOW_REVISIONS);
+}
