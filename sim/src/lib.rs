@@ -13,6 +13,7 @@ pub mod faults;
 pub mod history;
 pub mod network;
 pub mod observe;
+mod open;
 pub mod plan;
 pub mod queue;
 pub mod report;

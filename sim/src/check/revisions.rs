@@ -24,8 +24,9 @@ use detcd_core::{NodeStatus, StoreView};
 use super::serializability::header;
 use super::window::Window;
 use super::{CheckConfig, Checker, Interest, Violation};
-use crate::history::{ClientId, HistoryEvent, OpId, Outcome};
+use crate::history::{ClientId, HistoryEvent, Outcome};
 use crate::observe::{NodeIndex, Observation, Observed};
+use crate::open::OpenOps;
 
 /// The checker's name.
 pub const NAME: &str = "revisions";
@@ -54,7 +55,8 @@ pub struct Revisions {
     crashed: Vec<u64>,
     /// The events of each revision as they were first told.
     contents: Window<Arc<[Event]>>,
-    open: BTreeMap<OpId, (ClientId, u64)>,
+    /// Whose each open operation is, and the position of its invocation.
+    open: OpenOps<(ClientId, u64)>,
     /// The newest header that a member showed a client in its present life, and the position.
     sessions: BTreeMap<(ClientId, u64), (Revision, u64)>,
 }
@@ -68,7 +70,7 @@ impl Revisions {
             standing: vec![None; config.nodes],
             crashed: vec![0; config.nodes],
             contents: Window::new(WINDOW_REVISIONS),
-            open: BTreeMap::new(),
+            open: OpenOps::default(),
             sessions: BTreeMap::new(),
         }
     }
@@ -129,7 +131,7 @@ impl Revisions {
                 Ok(())
             }
             HistoryEvent::Return { op, outcome } => {
-                let Some((client, invoked)) = self.open.remove(op) else { return Ok(()) };
+                let Some((client, invoked)) = self.open.remove(*op) else { return Ok(()) };
                 let Outcome::Ok(response) = outcome else { return Ok(()) };
                 match header(response).flatten() {
                     Some(header) => self.answered(client, invoked, header.member_id, header.revision),

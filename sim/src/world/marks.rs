@@ -9,10 +9,12 @@ use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::proto::etcdserverpb::response_op::Response as OpResponse;
 use detcd_core::types::{CallId, LeaseId, LogIndex, NodeId, Term};
 use detcd_core::{Note, Role};
+use smallvec::SmallVec;
 
 use super::World;
 use crate::history::{HistoryEvent, OpId, Outcome};
 use crate::observe::NodeIndex;
+use crate::open::OpenOps;
 
 const LEASE_AFTER_LEADER: &str = "lease: expired after a change of leader";
 const READ_ACROSS_ELECTION: &str = "read: confirmed across an election";
@@ -117,11 +119,14 @@ impl LeaseEnds {
     }
 }
 
+/// What an operation writes, most of the time one value.
+type Values = SmallVec<[Bytes; 1]>;
+
 /// Writes whose clients do not know what became of them.
 #[derive(Debug, Default)]
 struct UnknownWrites {
     /// The values of operations under way; no two writes of a run have the same.
-    open: BTreeMap<OpId, Vec<Bytes>>,
+    open: OpenOps<Values>,
     /// The values of those that ended without an answer, and whose they are.
     unknown: BTreeMap<Bytes, OpId>,
 }
@@ -131,7 +136,7 @@ impl UnknownWrites {
     fn history(&mut self, event: &HistoryEvent) -> usize {
         match event {
             HistoryEvent::Invoke { op, request, .. } => {
-                let mut values = Vec::new();
+                let mut values = Values::new();
                 put_values(request, &mut values);
                 if !values.is_empty() {
                     self.open.insert(*op, values);
@@ -139,7 +144,7 @@ impl UnknownWrites {
                 0
             }
             HistoryEvent::Return { op, outcome } => {
-                let written = self.open.remove(op);
+                let written = self.open.remove(*op);
                 match outcome {
                     Outcome::Unknown => {
                         self.unknown.extend(written.into_iter().flatten().map(|value| (value, *op)));
@@ -179,7 +184,7 @@ impl UnknownWrites {
     }
 }
 
-fn put_values(request: &Request, values: &mut Vec<Bytes>) {
+fn put_values(request: &Request, values: &mut Values) {
     match request {
         Request::Put(put) if !put.ignore_value => values.push(put.value.clone()),
         Request::Txn(txn) => txn_values(txn, values),
@@ -187,7 +192,7 @@ fn put_values(request: &Request, values: &mut Vec<Bytes>) {
     }
 }
 
-fn txn_values(txn: &pb::TxnRequest, values: &mut Vec<Bytes>) {
+fn txn_values(txn: &pb::TxnRequest, values: &mut Values) {
     for op in txn.success.iter().chain(&txn.failure) {
         match &op.request {
             Some(Op::RequestPut(put)) if !put.ignore_value => values.push(put.value.clone()),

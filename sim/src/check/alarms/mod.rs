@@ -18,8 +18,9 @@ use pb::alarm_request::AlarmAction;
 use pb::request_op::Request as Op;
 
 use super::{CheckConfig, Checker, Interest, Violation};
-use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
+use crate::history::{HistoryEvent, Nanos, Outcome};
 use crate::observe::{Observation, Observed};
+use crate::open::OpenOps;
 
 /// The checker's name.
 pub const NAME: &str = "alarms";
@@ -106,7 +107,7 @@ impl Open {
 pub struct Alarms {
     /// Members may run out of space by themselves.
     space_may_run_out: bool,
-    open: BTreeMap<OpId, Open>,
+    open: OpenOps<Open>,
     /// All alarms that anybody spoke of; the others are off.
     alarms: BTreeMap<Alarm, Known>,
 }
@@ -114,7 +115,7 @@ pub struct Alarms {
 impl Alarms {
     /// A checker for a cluster that starts empty.
     pub fn new(config: &CheckConfig) -> Alarms {
-        Alarms { space_may_run_out: config.space_may_run_out, open: BTreeMap::new(), alarms: BTreeMap::new() }
+        Alarms { space_may_run_out: config.space_may_run_out, open: OpenOps::default(), alarms: BTreeMap::new() }
     }
 
     fn known(&mut self, alarm: Alarm) -> &mut Known {
@@ -144,7 +145,7 @@ impl Alarms {
                 Ok(())
             }
             HistoryEvent::Return { op, outcome } => {
-                let Some(open) = self.open.remove(op) else { return Ok(()) };
+                let Some(open) = self.open.remove(*op) else { return Ok(()) };
                 match outcome {
                     Outcome::Ok(response) => self.succeeded(now, &open, response),
                     Outcome::Failed(status) => self.failed(now, &open, *status),

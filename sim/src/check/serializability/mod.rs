@@ -32,6 +32,7 @@
 
 mod lease_keys;
 mod leases;
+mod open_writes;
 mod operation;
 mod ownership;
 mod refusals;
@@ -46,6 +47,7 @@ use detcd_core::proto::mvccpb::Event;
 use detcd_core::types::Revision;
 
 use self::leases::LeaseLives;
+use self::open_writes::OpenWrites;
 use self::operation::{Known, named};
 use self::operation::{Operation, is_linearizable, may_write};
 pub(super) use self::operation::{header, header_revision};
@@ -54,6 +56,7 @@ use super::model::{NEVER_COMPACTED, Refused, Store, defects, execute, has_effect
 use super::{CheckConfig, Checker, Interest, Violation, Witness};
 use crate::history::{HistoryEvent, Nanos, OpId, Outcome};
 use crate::observe::{Observation, Observed};
+use crate::open::OpenOps;
 
 /// The checker's name.
 pub const NAME: &str = "serializability";
@@ -89,10 +92,10 @@ pub struct Serializability {
     unjudged: u64,
     /// The newest revision in any answer so far.
     returned_max: Known,
-    /// Boxed: they come and go in the middle of the map.
-    open: BTreeMap<OpId, Box<Operation>>,
-    /// Open operations that may still claim a revision, by the position of their invocation.
-    open_writes: BTreeSet<(u64, OpId)>,
+    /// Boxed, so that the table is small.
+    open: OpenOps<Box<Operation>>,
+    /// Open operations that may still claim a revision.
+    open_writes: OpenWrites,
     ownership: Ownership,
     leases: LeaseLives,
     early: BTreeMap<Revision, Vec<Early>>,
@@ -116,8 +119,8 @@ impl Serializability {
             steps: 0,
             unjudged: 0,
             returned_max: Known { revision: 1, by: None },
-            open: BTreeMap::new(),
-            open_writes: BTreeSet::new(),
+            open: OpenOps::default(),
+            open_writes: OpenWrites::default(),
             ownership: Ownership::default(),
             leases: LeaseLives::default(),
             early: BTreeMap::new(),
@@ -178,10 +181,10 @@ impl Serializability {
         for suspect in std::mem::take(&mut self.suspects) {
             self.judge_refusal(suspect.op, &suspect.operation, suspect.status, true)?;
         }
-        for (op, operation) in std::mem::take(&mut self.open) {
+        for (op, operation) in std::mem::take(&mut self.open).into_sorted() {
             self.outcome_unknown(op, *operation);
         }
-        self.open_writes.clear();
+        self.open_writes = OpenWrites::default();
         self.settle()
     }
 
@@ -198,7 +201,7 @@ impl Serializability {
             compacted: self.compacted_certain,
         };
         if may_write(request) {
-            self.open_writes.insert((self.seq, op));
+            self.open_writes.begin(self.seq);
         }
         self.leases.invoked(op, self.seq, request);
         if let Request::Compact(compact) = request {
@@ -211,10 +214,10 @@ impl Serializability {
     }
 
     fn end(&mut self, op: OpId, outcome: &Outcome) -> Result<(), String> {
-        let Some(operation) = self.open.remove(&op).map(|operation| *operation) else {
+        let Some(operation) = self.open.remove(op).map(|operation| *operation) else {
             return Err(format!("operation {} returned without being open", op.0));
         };
-        self.open_writes.remove(&(operation.invoked, op));
+        self.open_writes.end(operation.invoked);
         match outcome {
             Outcome::Ok(response) => self.answered(op, operation, response)?,
             Outcome::Failed(status) => {
@@ -418,7 +421,7 @@ impl Serializability {
 
     /// Settles every revision that no open operation can own any more.
     fn settle(&mut self) -> Result<(), String> {
-        let open_since = self.open_writes.first().map_or(u64::MAX, |(invoked, _)| *invoked);
+        let open_since = self.open_writes.since().unwrap_or(u64::MAX);
         self.ownership.settle(open_since, &self.store, &mut self.steps)?;
         self.forget();
         Ok(())
