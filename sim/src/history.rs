@@ -11,10 +11,6 @@ use detcd_core::types::Revision;
 /// Nanoseconds since the run began, on one clock that all clients share (virtual in a simulation).
 pub type Nanos = u64;
 
-/// A key in an index of what was seen. A search compares it with some ten others, which costs little only if their
-/// bytes stand in the index itself; longer ones stand elsewhere.
-pub(crate) type IndexKey = smallvec::SmallVec<[u8; 24]>;
-
 /// One logical operation of a client. A retry is part of the operation, not a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub u64);

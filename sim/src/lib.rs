@@ -11,6 +11,7 @@ mod clock;
 pub mod disk;
 pub mod faults;
 pub mod history;
+mod index_key;
 pub mod network;
 pub mod observe;
 mod open;

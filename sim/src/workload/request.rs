@@ -11,7 +11,7 @@ use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::Revision;
 
 use super::{OpKind, PlannedOp, Workload, below_i64, lease_id};
-use crate::history::IndexKey;
+use crate::index_key::IndexKey;
 use crate::weather::{below, nth, permille};
 
 /// How many keys there are that few operations touch.
@@ -30,6 +30,11 @@ impl Seen {
     /// The client learns of a revision.
     pub fn revision(&mut self, revision: Revision) {
         self.revision = self.revision.max(revision);
+    }
+
+    /// The newest revision of a key, 0 if there is none.
+    fn modified(&self, key: &[u8]) -> Revision {
+        self.modified.get(&IndexKey::from(key)).copied().unwrap_or(0)
     }
 
     /// A revision up to `back` ago, 1 at least.
@@ -302,7 +307,7 @@ fn compare_mod(key: Bytes, revision: Revision) -> pb::Compare {
 /// A condition of any kind, on one key or on some.
 fn compare(draw: u64, load: &Workload, seen: &Seen) -> pb::Compare {
     let key = key(nth(draw, 0), load);
-    let last = seen.modified.get(&key[..]).copied().unwrap_or(0);
+    let last = seen.modified(&key);
     if permille(nth(draw, 1), 600) {
         return compare_mod(key, last);
     }
@@ -326,7 +331,7 @@ fn op_of(op: Op) -> pb::RequestOp {
 /// Swap a key's value if it is as the client last saw it; else read it.
 fn compare_and_swap(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequest {
     let put = put(op, load, 0);
-    let last = seen.modified.get(&put.key[..]).copied().unwrap_or(0);
+    let last = seen.modified(&put.key);
     let read = get(put.key.clone(), op.draw);
     pb::TxnRequest {
         compare: vec![compare_mod(put.key.clone(), last)],
@@ -390,7 +395,7 @@ fn nested_txn(op: &PlannedOp, load: &Workload, seen: &Seen) -> pb::TxnRequest {
     let outer_key = Bytes::from(format!("wide/{:03}", below(nth(op.draw, 0), WIDE_KEYS)));
     let put = pb::PutRequest { key: outer_key, value: value(op.id, 0, load), ..Default::default() };
     let key = key(nth(op.draw, 1), load);
-    let last = seen.modified.get(&key[..]).copied().unwrap_or(0);
+    let last = seen.modified(&key);
     let read = op_of(Op::RequestRange(range(nth(op.draw, 2), load)));
     let nested = vec![op_of(Op::RequestPut(put)), op_of(Op::RequestTxn(inner)), read.clone()];
     if permille(nth(op.draw, 3), 500) {

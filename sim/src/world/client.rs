@@ -7,7 +7,8 @@ use detcd_core::proto::etcdserverpb as pb;
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::proto::etcdserverpb::response_op::Response as OpResponse;
 
-use crate::history::{IndexKey, OpId};
+use crate::history::OpId;
+use crate::index_key::IndexKey;
 use crate::observe::NodeIndex;
 use crate::plan::Plan;
 use crate::weather::Position;
@@ -100,14 +101,11 @@ impl Client {
         match (request, response) {
             (Request::Put(put), Response::Put(done)) => {
                 let revision = self.learn_header(done.header.as_ref());
-                match self.seen.modified.get_mut(&put.key[..]) {
-                    Some(modified) => *modified = revision,
-                    None => drop(self.seen.modified.insert(IndexKey::from_slice(&put.key), revision)),
-                }
+                self.seen.modified.insert(IndexKey::from(&put.key[..]), revision);
             }
             (Request::DeleteRange(delete), Response::DeleteRange(done)) => {
                 self.learn_header(done.header.as_ref());
-                self.seen.modified.remove(&delete.key[..]);
+                self.seen.modified.remove(&IndexKey::from(&delete.key[..]));
             }
             (Request::Range(asked), Response::Range(found)) => {
                 self.learn_header(found.header.as_ref());
@@ -121,7 +119,7 @@ impl Client {
                 for (asked, got) in branch.iter().zip(&done.responses) {
                     match (&asked.request, &got.response) {
                         (Some(Op::RequestPut(put)), Some(OpResponse::ResponsePut(_))) => {
-                            self.seen.modified.insert(IndexKey::from_slice(&put.key), revision);
+                            self.seen.modified.insert(IndexKey::from(&put.key[..]), revision);
                         }
                         (Some(_), Some(OpResponse::ResponseRange(found))) => self.learn_keys(found),
                         _ => {}
@@ -143,7 +141,7 @@ impl Client {
 
     fn learn_keys(&mut self, found: &pb::RangeResponse) {
         for kv in &found.kvs {
-            self.seen.modified.insert(IndexKey::from_slice(&kv.key), kv.mod_revision);
+            self.seen.modified.insert(IndexKey::from(&kv.key[..]), kv.mod_revision);
         }
     }
 }

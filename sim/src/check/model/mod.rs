@@ -14,7 +14,7 @@ use bytes::Bytes;
 use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
 use detcd_core::types::Revision;
 
-use crate::history::IndexKey;
+use crate::index_key::IndexKey;
 pub(crate) use execute::{Refused, execute, has_effect};
 pub(crate) use keys::KeyRange;
 pub(crate) use validate::defects;
@@ -90,7 +90,7 @@ impl Store {
 
     /// What `key` was at `revision`, which must not be older than the floor.
     pub(crate) fn at(&self, key: &[u8], revision: Revision) -> Option<&KeyValue> {
-        self.keys.get(key).and_then(|versions| version_at(versions, revision))
+        self.keys.get(&IndexKey::from(key)).and_then(|versions| version_at(versions, revision))
     }
 
     /// The keys of `range` that lived at `revision`, in byte order.
@@ -99,7 +99,9 @@ impl Store {
         range: &'a KeyRange,
         revision: Revision,
     ) -> impl Iterator<Item = &'a KeyValue> + 'a {
-        self.keys.range::<[u8], _>(range.bounds()).filter_map(move |(_, versions)| version_at(versions, revision))
+        let (start, end) = range.bounds();
+        let bounds = (start.map(IndexKey::from), end.map(IndexKey::from));
+        self.keys.range(bounds).filter_map(move |(_, versions)| version_at(versions, revision))
     }
 
     /// The keys attached to `lease` at the head.
@@ -131,10 +133,7 @@ impl Store {
         let Some(kv) = &event.kv else {
             return Err(format!("an event of revision {revision} has no key"));
         };
-        let versions = match self.keys.get_mut(&kv.key[..]) {
-            Some(versions) => versions,
-            None => self.keys.entry(IndexKey::from_slice(&kv.key)).or_default(),
-        };
+        let versions = self.keys.entry(IndexKey::from(&kv.key[..])).or_default();
         judge_event(revision, event, kv, versions.back())?;
         let lease_before = versions.back().and_then(Version::kv).map_or(0, |kv| kv.lease);
         let deleted = event.r#type() == EventType::Delete;
@@ -170,7 +169,7 @@ impl Store {
             self.floor += 1;
             let forgotten = self.events.pop_front().unwrap_or_default();
             for key in forgotten.iter().filter_map(|event| event.kv.as_ref()).map(|kv| &kv.key) {
-                if let Some(versions) = self.keys.get_mut(&key[..]) {
+                if let Some(versions) = self.keys.get_mut(&IndexKey::from(&key[..])) {
                     while versions.get(1).is_some_and(|next| next.revision <= self.floor) {
                         versions.pop_front();
                     }
@@ -179,10 +178,10 @@ impl Store {
         }
         while self.dead.front().is_some_and(|(revision, _)| *revision <= self.floor) {
             let Some((_, key)) = self.dead.pop_front() else { break };
-            let gone =
-                self.keys.get(&key[..]).is_some_and(|versions| versions.iter().all(|version| version.kv().is_none()));
-            if gone {
-                self.keys.remove(&key[..]);
+            let key = IndexKey::from(&key[..]);
+            let is_gone = |versions: &VecDeque<Version>| versions.iter().all(|version| version.kv().is_none());
+            if self.keys.get(&key).is_some_and(is_gone) {
+                self.keys.remove(&key);
             }
         }
     }
