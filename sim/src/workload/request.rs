@@ -1,7 +1,6 @@
 //! From a planned operation to a request: what is left open depends on what the client has seen.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use detcd_core::api::Request;
@@ -157,13 +156,26 @@ fn key(draw: u64, load: &Workload) -> Bytes {
 /// One of the keys that most operations are about.
 fn hot_key(number: u64) -> Bytes {
     let mut key = Vec::with_capacity(1 + digits(number));
-    write!(key, "k{number}").expect("a vector has room");
+    key.push(b'k');
+    push_digits(&mut key, number);
     Bytes::from(key)
 }
 
 /// How many decimal digits a number has.
 fn digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |tens| 1 + tens as usize)
+}
+
+/// Appends a number in decimal digits; without the machinery that formats anything, for every write has some.
+fn push_digits(text: &mut Vec<u8>, number: u64) {
+    let mut digits = [b'0'; 20];
+    let (mut rest, mut first) = (number, digits.len());
+    while rest > 0 || first == digits.len() {
+        first -= 1;
+        digits[first] += u8::try_from(rest % 10).expect("one digit");
+        rest /= 10;
+    }
+    text.extend_from_slice(&digits[first..]);
 }
 
 /// A range of keys, in each of etcd's ways to say one.
@@ -194,7 +206,9 @@ pub fn padded(id: u64, place: u64, bytes: u64) -> Bytes {
     let bytes = usize::try_from(bytes).expect("a value fits into memory");
     let bytes = bytes.max(digits(id) + 1 + digits(place));
     let mut text = Vec::with_capacity(bytes);
-    write!(text, "{id}.{place}").expect("a vector has room");
+    push_digits(&mut text, id);
+    text.push(b'.');
+    push_digits(&mut text, place);
     text.resize(bytes, b'.');
     Bytes::from(text)
 }
