@@ -8,7 +8,7 @@ use detcd_core::{Input, Phase};
 
 use super::client::{ATTEMPTS_MAX, Open, Role, says_nothing_was_done};
 use super::event::{Answer, Departure, Event, PendingRead};
-use super::host::Caller;
+use super::open_calls::Caller;
 use super::{World, describe};
 use crate::history::{ClientId, HistoryEvent, OpId, Outcome};
 use crate::observe::NodeIndex;
@@ -161,7 +161,7 @@ impl World<'_> {
 
     /// A member answers a call.
     pub(super) fn reply(&mut self, node: NodeIndex, call: CallId, answer: Answer) {
-        if let Some(caller) = self.hosts[node].calls.remove(&call) {
+        if let Some(caller) = self.hosts[node].calls.remove(call) {
             self.answer(caller.client, caller.attempt, node, answer);
         } else if let Answer::Result(result) = answer {
             self.conversation_is_answered(node, call, result);
@@ -249,8 +249,8 @@ impl World<'_> {
     pub(super) fn hangup_arrives(&mut self, node: NodeIndex, client: u32, attempt: u64) {
         let is_it = |caller: &Caller| (caller.client, caller.attempt) == (client, attempt);
         let found = self.hosts[node].calls.iter().find(|(_, caller)| is_it(caller));
-        if let Some(call) = found.map(|(call, _)| *call) {
-            self.hosts[node].calls.remove(&call);
+        if let Some(call) = found.map(|(call, _)| call) {
+            self.hosts[node].calls.remove(call);
             self.record.begin(self.now, 9, Some(node));
             self.record.number(call.0);
             self.step(node, Input::Cancel { call });
@@ -325,7 +325,7 @@ impl World<'_> {
 
     /// A member's process ends: its clients notice, if its machine is still there to tell them.
     pub(super) fn break_connections(&mut self, node: NodeIndex, tells: bool) {
-        let calls: Vec<Caller> = self.hosts[node].calls.values().copied().collect();
+        let calls: Vec<Caller> = self.hosts[node].calls.iter().map(|(_, caller)| *caller).collect();
         let streams: Vec<(usize, u64)> = self.hosts[node].streams.values().copied().collect();
         if tells {
             for Caller { client, attempt, .. } in calls {

@@ -9,20 +9,11 @@ use detcd_core::{Node, NodeStatus, Phase};
 use super::ambush::Ambush;
 use super::conversation::Conversations;
 use super::event::{Departure, Event};
+use super::open_calls::OpenCalls;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::observe::NodeIndex;
 use crate::weather::Position;
-
-/// Who waits for the answer to a call.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
-    pub client: u32,
-    /// The number of the client's attempt.
-    pub attempt: u64,
-    /// When the call arrived.
-    pub arrived_at: u64,
-}
 
 pub(super) struct Host {
     /// None while the machine is down.
@@ -38,7 +29,7 @@ pub(super) struct Host {
     /// When a wake-up is planned, and which of the planned ones counts.
     pub wake_at: Option<u64>,
     pub wake_token: u64,
-    pub calls: BTreeMap<CallId, Caller>,
+    pub calls: OpenCalls,
     pub calls_made: u64,
     pub streams: BTreeMap<StreamId, (usize, u64)>,
     pub streams_made: u64,
@@ -84,7 +75,7 @@ impl Host {
             status: asleep(),
             wake_at: None,
             wake_token: 0,
-            calls: BTreeMap::new(),
+            calls: OpenCalls::default(),
             calls_made: 0,
             streams: BTreeMap::new(),
             streams_made: 0,

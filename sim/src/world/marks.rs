@@ -57,7 +57,7 @@ impl World<'_> {
 
     /// A read was confirmed that its member took for one of an earlier term.
     fn read_confirmed(&mut self, node: NodeIndex, call: CallId, term: Term) {
-        let caller = self.hosts[node].calls.get(&call);
+        let caller = self.hosts[node].calls.get(call);
         if caller.is_some_and(|caller| is_across_election(&self.rare.elected, caller.arrived_at, term)) {
             self.mark(READ_ACROSS_ELECTION);
         }

@@ -18,6 +18,7 @@ mod locks;
 mod marks;
 mod members;
 mod nemesis;
+mod open_calls;
 mod partition;
 mod progress;
 mod reads;
