@@ -26,7 +26,7 @@ pub enum Observation<'a> {
         /// What happened inside.
         notes: &'a [Note],
         /// How it stands now.
-        status: NodeStatus,
+        status: &'a NodeStatus,
         /// Its store now.
         view: &'a StoreView,
     },

@@ -65,10 +65,15 @@ pub enum Interest {
 impl Interest {
     /// Whether `what` is among it.
     pub fn covers(self, what: &Observation<'_>) -> bool {
+        Interest::without(what) != Some(self)
+    }
+
+    /// The only interest that does not cover `what`, if there is one.
+    pub fn without(what: &Observation<'_>) -> Option<Interest> {
         match what {
-            Observation::Stepped { .. } => self != Interest::Clients,
-            Observation::History(_) | Observation::Lock(_) => self != Interest::Members,
-            _ => true,
+            Observation::Stepped { .. } => Some(Interest::Clients),
+            Observation::History(_) | Observation::Lock(_) => Some(Interest::Members),
+            _ => None,
         }
     }
 }

@@ -77,7 +77,7 @@ impl Script {
             }
         }
         let (status, view) = (self.statuses[node], self.views[node].clone());
-        self.tell(Observation::Stepped { node, notes, status, view: &view })
+        self.tell(Observation::Stepped { node, notes, status: &status, view: &view })
     }
 
     /// The store of `node` from its next step on.

@@ -219,7 +219,7 @@ impl Checker for Revisions {
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
         let judged = match seen.what {
-            Observation::Stepped { node, status, view, .. } => self.stepped(node, &status, view),
+            Observation::Stepped { node, status, view, .. } => self.stepped(node, status, view),
             Observation::Opened { node } | Observation::Crashed { node } => {
                 self.seq += 1;
                 self.standing[node] = None;

@@ -305,8 +305,9 @@ impl<'a> World<'a> {
 
 /// Tells the checkers, and keeps the first violation.
 fn tell(checkers: &mut [(Interest, Box<dyn Checker + '_>)], violation: &mut Option<Violation>, seen: &Observed<'_>) {
+    let unconcerned = Interest::without(&seen.what);
     for (interest, checker) in checkers {
-        if interest.covers(&seen.what)
+        if Some(*interest) != unconcerned
             && let Err(found) = checker.observe(seen)
         {
             violation.get_or_insert(found);

@@ -65,7 +65,7 @@ impl World<'_> {
         for note in &out.notes {
             self.record.say(|| format!("({note:?})"));
         }
-        let what = Observation::Stepped { node, notes: &out.notes, status, view: &view };
+        let what = Observation::Stepped { node, notes: &out.notes, status: &status, view: &view };
         tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
         self.perform_all(node, out);
         self.plan_wakeup(node);

@@ -96,7 +96,7 @@ pub fn judge(record: &Record, members: usize, of_interest: Interest) -> Result<(
             Seen::History(event) => Observation::History(event),
             Seen::Stepped { node, notes, status, view } => {
                 witness(&mut checkers, *at, view, &mut witnessed)?;
-                Observation::Stepped { node: *node, notes, status: *status, view }
+                Observation::Stepped { node: *node, notes, status, view }
             }
         };
         if of_interest.covers(&what) {
