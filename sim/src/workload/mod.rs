@@ -2,8 +2,10 @@
 
 pub mod locks;
 mod request;
+mod seen;
 
-pub use request::{Seen, padded, probe_alarm, probe_put, request, watch_create};
+pub use request::{padded, probe_alarm, probe_put, request, watch_create};
+pub use seen::Seen;
 
 use detcd_core::NodeConfig;
 

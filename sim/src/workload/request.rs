@@ -1,7 +1,5 @@
 //! From a planned operation to a request: what is left open depends on what the client has seen.
 
-use std::collections::BTreeMap;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use detcd_core::api::Request;
 use detcd_core::proto::etcdserverpb as pb;
@@ -9,44 +7,18 @@ use detcd_core::proto::etcdserverpb::compare::{CompareResult, CompareTarget, Tar
 use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::types::Revision;
 
+use super::seen::Seen;
 use super::{OpKind, PlannedOp, Workload, below_i64, lease_id};
-use crate::index_key::IndexKey;
 use crate::weather::{below, nth, permille};
 
 /// How many keys there are that few operations touch.
 const WIDE_KEYS: u64 = 400;
 
-/// What a client remembers of the answers that it got.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// The newest revision.
-    pub revision: Revision,
-    /// The newest revision of each key.
-    pub(crate) modified: BTreeMap<IndexKey, Revision>,
-}
-
-impl Seen {
-    /// The client learns of a revision.
-    pub fn revision(&mut self, revision: Revision) {
-        self.revision = self.revision.max(revision);
-    }
-
-    /// The newest revision of a key, 0 if there is none.
-    fn modified(&self, key: &[u8]) -> Revision {
-        self.modified.get(&IndexKey::from(key)).copied().unwrap_or(0)
-    }
-
-    /// A revision up to `back` ago, 1 at least.
-    fn older(&self, draw: u64, back: u64) -> Revision {
-        (self.revision - below_i64(draw, back)).max(1)
-    }
-}
-
 /// The request of an operation.
 ///
 /// # Panics
 /// If the operation is a watch or a session: these are no calls.
-pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
+pub fn request(op: &PlannedOp, load: &Workload, seen: &mut Seen) -> Request {
     let key = || key(nth(op.draw, 0), load);
     match op.kind {
         OpKind::Put => Request::Put(keeping(put(op, load, 0), nth(op.draw, 8))),
@@ -62,10 +34,10 @@ pub fn request(op: &PlannedOp, load: &Workload, seen: &Seen) -> Request {
             let (key, range_end) = span(nth(op.draw, 0), load);
             Request::DeleteRange(pb::DeleteRangeRequest { key, range_end, prev_kv: permille(nth(op.draw, 2), 300) })
         }
-        OpKind::CompareAndSwap => Request::Txn(compare_and_swap(op, load, seen)),
-        OpKind::MultiTxn => Request::Txn(multi_txn(op, load, seen, 0)),
-        OpKind::ReadTxn => Request::Txn(read_txn(op.draw, load, seen)),
-        OpKind::NestedTxn => Request::Txn(nested_txn(op, load, seen)),
+        OpKind::CompareAndSwap => Request::Txn(compare_and_swap(op, load, seen.in_order())),
+        OpKind::MultiTxn => Request::Txn(multi_txn(op, load, seen.in_order(), 0)),
+        OpKind::ReadTxn => Request::Txn(read_txn(op.draw, load, seen.in_order())),
+        OpKind::NestedTxn => Request::Txn(nested_txn(op, load, seen.in_order())),
         OpKind::Compact => Request::Compact(compact(op.draw, seen)),
         OpKind::LeaseGrant { lease, ttl_s } => Request::LeaseGrant(pb::LeaseGrantRequest { ttl: ttl_s, id: lease }),
         OpKind::LeaseAttach { lease } => Request::Put(pb::PutRequest { lease, ..put(op, load, 0) }),

@@ -41,7 +41,7 @@ fn every_operation_has_its_own_number_client_and_time() {
 #[test]
 fn every_kind_of_the_mix_occurs_and_hardly_a_request_is_one_that_etcd_refuses_at_sight() {
     let limits = Limits::of(&NodeConfig::with_etcd_defaults(ClusterId(1), NodeId(1), Vec::new(), 0));
-    let seen = Seen { revision: 100, ..Seen::default() };
+    let mut seen = Seen::of_revision(100);
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     let mut refused = 0;
     for op in ops(2) {
@@ -49,7 +49,7 @@ fn every_kind_of_the_mix_occurs_and_hardly_a_request_is_one_that_etcd_refuses_at
         let name = name.split(' ').next().unwrap_or_default().to_string();
         *kinds.entry(name).or_default() += 1;
         if !matches!(op.kind, OpKind::Watch { .. }) {
-            let request = request(&op, &workload(Mix::default()), &seen);
+            let request = request(&op, &workload(Mix::default()), &mut seen);
             let verdict = validate(&request, &limits);
             let may_collide = matches!(op.kind, OpKind::MultiTxn | OpKind::NestedTxn);
             refused += u64::from(verdict.is_err());
@@ -72,7 +72,7 @@ fn no_two_writes_have_the_same_value() {
     let mut values = BTreeSet::new();
     let keeps = |put: &pb::PutRequest| put.ignore_value;
     for op in ops(4).iter().filter(|op| matches!(op.kind, OpKind::Put | OpKind::LeaseAttach { .. })) {
-        let Request::Put(put) = request(op, &workload(Mix::default()), &Seen::default()) else { panic!("a put") };
+        let Request::Put(put) = request(op, &workload(Mix::default()), &mut Seen::default()) else { panic!("a put") };
         assert!(keeps(&put) || values.insert(put.value));
     }
 }

@@ -40,7 +40,7 @@ impl World<'_> {
         }
         let Some(index) = state.waiting.pop_front() else { return };
         let op = &self.plan.ops[index];
-        let request = workload::request(op, &self.plan.workload, &state.seen);
+        let request = workload::request(op, &self.plan.workload, &mut state.seen);
         let (id, draw) = (OpId(op.id), op.draw);
         if permille(nth(draw, 200), 20) {
             self.hop(client, nth(draw, 201));

@@ -8,7 +8,6 @@ use detcd_core::proto::etcdserverpb::request_op::Request as Op;
 use detcd_core::proto::etcdserverpb::response_op::Response as OpResponse;
 
 use crate::history::OpId;
-use crate::index_key::IndexKey;
 use crate::observe::NodeIndex;
 use crate::plan::Plan;
 use crate::weather::Position;
@@ -85,7 +84,7 @@ impl Client {
             gives_up_at: 0,
             has_timer: false,
             waiting: VecDeque::new(),
-            seen: Seen { revision: 1, ..Seen::default() },
+            seen: Seen::of_revision(1),
             position: Position::default(),
             role,
         }
@@ -101,11 +100,11 @@ impl Client {
         match (request, response) {
             (Request::Put(put), Response::Put(done)) => {
                 let revision = self.learn_header(done.header.as_ref());
-                self.seen.modified.insert(IndexKey::from(&put.key[..]), revision);
+                self.seen.key(&put.key, Some(revision));
             }
             (Request::DeleteRange(delete), Response::DeleteRange(done)) => {
                 self.learn_header(done.header.as_ref());
-                self.seen.modified.remove(&IndexKey::from(&delete.key[..]));
+                self.seen.key(&delete.key, None);
             }
             (Request::Range(asked), Response::Range(found)) => {
                 self.learn_header(found.header.as_ref());
@@ -119,7 +118,7 @@ impl Client {
                 for (asked, got) in branch.iter().zip(&done.responses) {
                     match (&asked.request, &got.response) {
                         (Some(Op::RequestPut(put)), Some(OpResponse::ResponsePut(_))) => {
-                            self.seen.modified.insert(IndexKey::from(&put.key[..]), revision);
+                            self.seen.key(&put.key, Some(revision));
                         }
                         (Some(_), Some(OpResponse::ResponseRange(found))) => self.learn_keys(found),
                         _ => {}
@@ -141,7 +140,7 @@ impl Client {
 
     fn learn_keys(&mut self, found: &pb::RangeResponse) {
         for kv in &found.kvs {
-            self.seen.modified.insert(IndexKey::from(&kv.key[..]), kv.mod_revision);
+            self.seen.key(&kv.key, Some(kv.mod_revision));
         }
     }
 }
