@@ -221,6 +221,10 @@ impl Run<'_> {
         if self.is_txn {
             self.overlay.insert(shown.key.clone(), (kind == EventType::Put).then(|| shown.clone()));
         }
+        if self.done.events.is_empty() {
+            // Most operations write one key, and an event is large.
+            self.done.events.reserve_exact(1);
+        }
         self.done.events.push(Event { r#type: kind.into(), kv: Some(shown), prev_kv: None });
     }
 
