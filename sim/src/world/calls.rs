@@ -315,11 +315,11 @@ impl World<'_> {
         let role = state.role;
         let returned = HistoryEvent::Return { op: open.op, outcome };
         self.history(&returned);
-        let HistoryEvent::Return { outcome, .. } = returned else { unreachable!("made above") };
+        let HistoryEvent::Return { outcome, .. } = &returned else { unreachable!("made above") };
         match role {
             Role::Usual => self.begin_next(client),
             Role::Prober => self.probe_ended(client, is_ok),
-            Role::Locker(_) | Role::Keeper(_) => self.answer_to_lock_worker(role, &outcome),
+            Role::Locker(_) | Role::Keeper(_) => self.answer_to_lock_worker(role, outcome),
         }
     }
 

@@ -30,7 +30,7 @@ impl World<'_> {
     /// Something happens to a conversation.
     pub(super) fn conversation(&mut self, node: NodeIndex, number: u64, word: Word) {
         match word {
-            Word::Begins { worker, asked } => self.conversation_begins(node, number, worker, asked),
+            Word::Begins { worker, asked } => self.conversation_begins(node, number, worker, *asked),
             Word::Answered { call, result } => self.conversation_answered(node, number, call, *result),
             Word::Watched { stream, batch } => self.conversation_watched(node, number, stream, batch),
             Word::Interrupted { stream, why } => self.conversation_interrupted(node, number, stream, why),

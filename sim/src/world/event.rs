@@ -113,8 +113,8 @@ pub(super) enum LockTold {
 /// What happens to a conversation that a member holds for a client of its lock service.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// The client of this lock worker asks for it.
-    Begins { worker: u32, asked: LockAsked },
+    /// The client of this lock worker asks for it. Boxed, since every event has room for the largest.
+    Begins { worker: u32, asked: Box<LockAsked> },
     /// The member answers its call.
     Answered { call: CallId, result: Box<Result<Response, Status>> },
     /// Its watchers tell something.

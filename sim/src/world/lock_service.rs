@@ -88,7 +88,7 @@ impl World<'_> {
         self.record.number(node as u64);
         self.record.say(|| format!("c{client} asks m{} in conversation {number}: {asked:?}", node + 1));
         if self.hosts[node].client_cuts == 0 {
-            let word = Word::Begins { worker, asked };
+            let word = Word::Begins { worker, asked: Box::new(asked) };
             self.queue.push(arrives_at, Event::Conversation { node, number, word });
         }
         self.lock_waits(worker, patience_ns);
