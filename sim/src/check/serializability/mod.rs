@@ -68,7 +68,7 @@ const WINDOW_REVISIONS: Revision = 20_000;
 #[derive(Debug)]
 struct Early {
     op: OpId,
-    operation: Operation,
+    operation: Box<Operation>,
     response: Response,
 }
 
@@ -92,7 +92,7 @@ pub struct Serializability {
     unjudged: u64,
     /// The newest revision in any answer so far.
     returned_max: Known,
-    /// Boxed, so that the table is small.
+    /// Boxed, so that the table is small and they need not be moved.
     open: OpenOps<Box<Operation>>,
     /// Open operations that may still claim a revision.
     open_writes: OpenWrites,
@@ -214,7 +214,7 @@ impl Serializability {
     }
 
     fn end(&mut self, op: OpId, outcome: &Outcome) -> Result<(), String> {
-        let Some(operation) = self.open.remove(op).map(|operation| *operation) else {
+        let Some(operation) = self.open.remove(op) else {
             return Err(format!("operation {} returned without being open", op.0));
         };
         self.open_writes.end(operation.invoked);
@@ -225,9 +225,9 @@ impl Serializability {
                 if let Request::Compact(compact) = &operation.request {
                     self.compacted_possible.remove(&(compact.revision, op));
                 }
-                self.refused(op, operation, *status)?;
+                self.judge_refusal(op, &operation, *status, self.witness == Witness::Live)?;
             }
-            Outcome::Unknown => self.outcome_unknown(op, operation),
+            Outcome::Unknown => self.outcome_unknown(op, *operation),
         }
         self.settle()
     }
@@ -237,7 +237,7 @@ impl Serializability {
         self.ownership.add_unknown(op, operation);
     }
 
-    fn answered(&mut self, op: OpId, operation: Operation, response: &Response) -> Result<(), String> {
+    fn answered(&mut self, op: OpId, operation: Box<Operation>, response: &Response) -> Result<(), String> {
         let Some(header) = header_revision(response) else {
             return Ok(()); // Cluster calls leave the revision unset (contract, section 1).
         };
@@ -388,10 +388,6 @@ impl Serializability {
             return Err(format!("it wrote revision {header}, but {}", operation.existed(header - 1)));
         }
         self.ownership.claim(header, op)
-    }
-
-    fn refused(&mut self, op: OpId, operation: Operation, status: Status) -> Result<(), String> {
-        self.judge_refusal(op, &operation, status, self.witness == Witness::Live)
     }
 
     fn judge_refusal(&mut self, op: OpId, operation: &Operation, status: Status, last: bool) -> Result<(), String> {
