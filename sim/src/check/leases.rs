@@ -365,7 +365,9 @@ impl Leases {
     }
 
     fn judge(&mut self, seen: &Observed<'_>) -> Result<(), String> {
-        self.moment_over(seen.at, false)?;
+        if !self.ending.is_empty() {
+            self.moment_over(seen.at, false)?;
+        }
         match seen.what {
             Observation::Stepped { node, notes, view, .. } => {
                 notes.iter().try_for_each(|note| self.note(seen.at, note))?;

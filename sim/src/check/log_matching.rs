@@ -165,7 +165,10 @@ impl LogMatching {
         if previous.is_some_and(|previous| previous > term) {
             return Err(format!("node {node} has term {term} at index {index} after a newer term"));
         }
-        log.end_at(index.0 - 1);
+        // Most entries go where the log ends.
+        if log.last() != index.0 - 1 {
+            log.end_at(index.0 - 1);
+        }
         log.durable = log.durable.min(index.0 - 1);
         log.push(term);
         // Most of the time there is one entry at each index.

@@ -43,10 +43,12 @@ impl<'a> Record<'a> {
     /// An event begins at `now`, and what was before it is over. `tag` tells its kind.
     pub fn begin(&mut self, now: u64, tag: u8, node: Option<NodeIndex>) {
         self.end(now);
-        self.buffer.put_u128_le(self.digest.0);
-        self.buffer.put_u64_le(now);
-        self.buffer.put_u8(tag);
-        self.buffer.put_u64_le(node.map_or(u64::MAX, |node| node as u64));
+        let mut head = [0; 33];
+        head[..16].copy_from_slice(&self.digest.0.to_le_bytes());
+        head[16..24].copy_from_slice(&now.to_le_bytes());
+        head[24] = tag;
+        head[25..].copy_from_slice(&node.map_or(u64::MAX, |node| node as u64).to_le_bytes());
+        self.buffer.put_slice(&head);
         self.node = node;
     }
 
