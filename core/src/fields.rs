@@ -1,12 +1,15 @@
 //! Fields of Protocol Buffers, read and written by hand: for the few messages of which there are so many that the
 //! generated code would be felt.
 
-use prost::encoding::{DecodeContext, WireType, decode_varint, skip_field};
+use prost::encoding::{DecodeContext, WireType, skip_field};
 
 /// How a plain number is marked in a field's key.
 pub(crate) const NUMBER: u64 = 0;
 /// How a field that begins with its length is marked in its key.
 pub(crate) const BYTES: u64 = 2;
+
+/// How long a number can be.
+const VARINT_BYTES_MAX: usize = 10;
 
 /// A field's number, as it stands in a key.
 pub(crate) type Tag = u64;
@@ -83,36 +86,86 @@ pub(crate) fn put_length(tag: Tag, len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(head.bytes());
 }
 
+// These are inlined, and what they call takes and gives slices by value: a slice whose address is given away would be
+// read from memory and written back there at each step.
+
 /// Cuts a number off `rest`.
-#[inline]
+#[inline(always)]
 pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
-    match rest {
-        [first, behind @ ..] if *first < 0x80 => {
-            *rest = behind;
-            Ok(u64::from(*first))
+    let (value, behind) = match rest {
+        [first, behind @ ..] if *first < 0x80 => (u64::from(*first), behind),
+        [first, second, behind @ ..] if *second < 0x80 => (u64::from(first & 0x7f) | u64::from(*second) << 7, behind),
+        _ => long_varint(rest).ok_or(Malformed)?,
+    };
+    *rest = behind;
+    Ok(value)
+}
+
+/// Splits a number, of whatever length, off the beginning of `bytes`. Apart, as there are many places that read one.
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for place in 0..VARINT_BYTES_MAX {
+        let byte = *bytes.get(place)?;
+        value |= u64::from(byte & 0x7f) << (7 * place);
+        if byte < 0x80 {
+            // Of the tenth byte, only the lowest bit has room.
+            let fits = place + 1 < VARINT_BYTES_MAX || byte < 2;
+            return fits.then(|| (value, &bytes[place + 1..]));
         }
-        _ => Ok(decode_varint(rest)?),
     }
+    None
 }
 
 /// Cuts a field's key off `rest`: its number, and how its value is encoded.
-#[inline]
+#[inline(always)]
 pub(crate) fn key(rest: &mut &[u8]) -> Result<(Tag, u64), Malformed> {
     let key = varint(rest)?;
     Ok((key >> 3, key & 7))
 }
 
 /// Cuts a field's bytes off `rest`, which begins with their length.
-#[inline]
+#[inline(always)]
 pub(crate) fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     let len = usize::try_from(varint(rest)?).map_err(|_| Malformed)?;
-    rest.split_off(..len).ok_or(Malformed)
+    let (field, behind) = rest.split_at_checked(len).ok_or(Malformed)?;
+    *rest = behind;
+    Ok(field)
 }
 
 /// Cuts a field off `rest` that is not known; those up to `known` are, and their encodings, too.
+#[inline(always)]
 pub(crate) fn skip(key: (Tag, u64), known: Tag, rest: &mut &[u8]) -> Result<(), Malformed> {
-    let (tag, wire) = key;
+    *rest = behind_unknown(key, known, rest)?;
+    Ok(())
+}
+
+#[cold]
+fn behind_unknown((tag, wire): (Tag, u64), known: Tag, mut rest: &[u8]) -> Result<&[u8], Malformed> {
     let in_range = known < tag && tag <= u64::from(u32::MAX >> 3);
     let tag = u32::try_from(tag).ok().filter(|_| in_range).ok_or(Malformed)?;
-    Ok(skip_field(WireType::try_from(wire)?, tag, rest, DecodeContext::default())?)
+    skip_field(WireType::try_from(wire)?, tag, &mut rest, DecodeContext::default())?;
+    Ok(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::encoding::decode_varint;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_number_reads_as_others_read_it(
+            high in prop::collection::vec(0x80u8.., 0..12),
+            behind in prop::collection::vec(any::<u8>(), 0..3),
+        ) {
+            let bytes = [high, behind].concat();
+            let (mut ours, mut theirs) = (&bytes[..], &bytes[..]);
+            let value = varint(&mut ours).ok();
+            prop_assert_eq!(value, decode_varint(&mut theirs).ok());
+            prop_assert!(value.is_none() || ours == theirs);
+        }
+    }
 }

@@ -27,6 +27,9 @@ const DATA_TAG: Tag = 4;
 const SYNC_TAG: Tag = 5;
 const ENTRY_CONTEXT_TAG: Tag = 6;
 
+/// Room for so many entries is taken at once; few messages have more.
+pub(super) const ENTRIES_AT_ONCE: usize = 256;
+
 /// How many plain numbers a message has.
 const NUMBERS: usize = 13;
 
@@ -62,20 +65,22 @@ pub(super) fn encode_around(message: &eraftpb::Message) -> (MessageHead, Vec<u8>
 
 /// Appends one entry of a message, with its data, to `out`.
 pub(super) fn encode_entry(entry: &eraftpb::Entry, data: &[u8], out: &mut Vec<u8>) {
-    let (mut head, mut tail) = (Head::<{ 5 * 11 }>::new(), Head::<{ 2 * 11 }>::new());
+    let (mut head, mut tail) = (Head::<{ 4 * 11 }>::new(), Vec::new());
     head.number(KIND_TAG, kind_number(entry));
     head.number(TERM_TAG, entry.term);
     head.number(INDEX_TAG, entry.index);
     if !data.is_empty() {
         head.length(DATA_TAG, data.len());
     }
-    if !entry.context.is_empty() {
-        tail.length(ENTRY_CONTEXT_TAG, entry.context.len());
+    // Most entries have none.
+    put_bytes(ENTRY_CONTEXT_TAG, &entry.context, &mut tail);
+    let head = head.bytes();
+    put_length(ENTRIES_TAG, head.len() + data.len() + tail.len(), out);
+    out.extend_from_slice(head);
+    out.extend_from_slice(data);
+    if !tail.is_empty() {
+        out.extend_from_slice(&tail);
     }
-    let parts = [head.bytes(), data, tail.bytes(), &entry.context];
-    put_length(ENTRIES_TAG, parts.iter().map(|part| part.len()).sum(), out);
-    // Most entries have no context.
-    parts.iter().filter(|part| !part.is_empty()).for_each(|part| out.extend_from_slice(part));
 }
 
 /// The plain numbers of a message, each with its field's number; 0 is not written.
@@ -166,13 +171,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Received<'_>, Malformed> {
             (ENTRIES_TAG, BYTES) => {
                 let entry = delimited(&mut rest)?;
                 if message.entries.is_empty() {
-                    let count = 1 + count(ENTRIES_TAG, rest)?;
-                    message.entries.reserve_exact(count);
-                    received.payloads.reserve_exact(count);
+                    let count = expected_count(entry, rest);
+                    message.entries.reserve(count);
+                    received.payloads.reserve(count);
                 }
-                let (entry, payload) = decode_entry(entry)?;
-                message.entries.push(entry);
-                received.payloads.extend(payload);
+                decode_entry(entry, &mut message.entries, &mut received.payloads)?;
             }
             (8, NUMBER) => message.commit = varint(&mut rest)?,
             (SNAPSHOT_TAG, BYTES) => message.snapshot.get_or_insert_default().merge(delimited(&mut rest)?)?,
@@ -189,44 +192,43 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Received<'_>, Malformed> {
     Ok(received)
 }
 
-/// Reads an entry; its data, if that is the state machine's, comes apart from it.
-fn decode_entry(mut rest: &[u8]) -> Result<(eraftpb::Entry, Option<Payload<'_>>), Malformed> {
-    let mut entry = eraftpb::Entry::default();
-    let mut data: &[u8] = &[];
+/// Reads an entry, to the end of `entries`; its data, if that is the state machine's, comes apart from it.
+#[inline]
+fn decode_entry<'a>(
+    mut rest: &'a [u8],
+    entries: &mut Vec<eraftpb::Entry>,
+    payloads: &mut Vec<Payload<'a>>,
+) -> Result<(), Malformed> {
+    let (mut kind, mut term, mut index) = (0, 0, 0);
+    let (mut data, mut context): (&[u8], _) = (&[], Vec::new());
     while !rest.is_empty() {
         match key(&mut rest)? {
-            (KIND_TAG, NUMBER) => entry.entry_type = varint(&mut rest)? as i32,
-            (TERM_TAG, NUMBER) => entry.term = varint(&mut rest)?,
-            (INDEX_TAG, NUMBER) => entry.index = varint(&mut rest)?,
+            (KIND_TAG, NUMBER) => kind = varint(&mut rest)? as i32,
+            (TERM_TAG, NUMBER) => term = varint(&mut rest)?,
+            (INDEX_TAG, NUMBER) => index = varint(&mut rest)?,
             (DATA_TAG, BYTES) => data = delimited(&mut rest)?,
             // Read and forgotten: here, it is a mark that only this member sets.
             (SYNC_TAG, NUMBER) => drop(varint(&mut rest)?),
-            (ENTRY_CONTEXT_TAG, BYTES) => entry.context = delimited(&mut rest)?.to_vec(),
+            (ENTRY_CONTEXT_TAG, BYTES) => context = delimited(&mut rest)?.to_vec(),
             key => skip(key, ENTRY_CONTEXT_TAG, &mut rest)?,
         }
     }
-    if entry.entry_type != 0 || data.is_empty() {
-        entry.data = data.to_vec();
-        return Ok((entry, None));
+    if kind != 0 || data.is_empty() {
+        let data = data.to_vec();
+        entries.push(eraftpb::Entry { entry_type: kind, term, index, data, context, sync_log: false });
+    } else {
+        let (term, index) = (Term(term), LogIndex(index));
+        payloads.push(Payload { term, index, data });
+        entries.push(eraftpb::Entry { context, ..elsewhere(term, index) });
     }
-    entry.sync_log = true;
-    let payload = Payload { term: Term(entry.term), index: LogIndex(entry.index), data };
-    Ok((entry, Some(payload)))
+    Ok(())
 }
 
-/// How many fields of this number follow.
-fn count(counted: Tag, mut rest: &[u8]) -> Result<usize, Malformed> {
-    let mut count = 0;
-    while !rest.is_empty() {
-        let (tag, wire) = key(&mut rest)?;
-        match wire {
-            NUMBER => drop(varint(&mut rest)?),
-            BYTES => drop(delimited(&mut rest)?),
-            _ => skip((tag, wire), 0, &mut rest)?,
-        }
-        count += usize::from(tag == counted);
-    }
-    Ok(count)
+/// How many entries a message is likely to have that begins with this one: as many as if the others were not much
+/// shorter.
+fn expected_count(entry: &[u8], rest: &[u8]) -> usize {
+    let count = 1 + rest.len() / entry.len().max(1);
+    (count + count / 8).min(ENTRIES_AT_ONCE)
 }
 
 #[cfg(test)]
