@@ -3,7 +3,7 @@
 //! Every field is always present, the data of an entry too, even if it is empty. So the record types cannot be taken
 //! for one another: the checksum does not cover the type, and an entry without data would read as a hard state.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 
 use crate::fields::Head;
@@ -22,7 +22,8 @@ const ENTRY_HEAD_BYTES_MAX: usize = 2 + 11 + 11 + 1 + 10;
 pub(super) enum Payload {
     Entry(Entry),
     HardState(HardState),
-    Mark(SnapshotMeta),
+    /// Apart, as it is large and rare.
+    Mark(Box<SnapshotMeta>),
 }
 
 impl Payload {
@@ -35,21 +36,21 @@ impl Payload {
         })
     }
 
-    /// Appends the framed record. `scratch` is a buffer to use again.
-    pub(super) fn put(&self, out: &mut BytesMut, running_crc: &mut u32, scratch: &mut BytesMut) {
-        scratch.clear();
+    /// Appends the framed record.
+    pub(super) fn put(&self, out: &mut Vec<u8>, running_crc: &mut u32) {
         match self {
             Payload::Entry(entry) => {
-                put_record(out, running_crc, RecordKind::Entry, entry_head(entry).bytes(), &entry.data);
+                let head = entry_head(entry);
+                let head = head.bytes();
+                put_record(out, running_crc, RecordKind::Entry, head.len() + entry.data.len(), |out| {
+                    out.extend_from_slice(head);
+                    out.extend_from_slice(&entry.data);
+                });
             }
             Payload::HardState(state) => {
-                put_message(&hard_state_message(state), scratch);
-                put_record(out, running_crc, RecordKind::HardState, scratch, &[]);
+                put_message(out, running_crc, RecordKind::HardState, &hard_state_message(state));
             }
-            Payload::Mark(mark) => {
-                put_message(&mark_message(mark), scratch);
-                put_record(out, running_crc, RecordKind::SnapshotMark, scratch, &[]);
-            }
+            Payload::Mark(mark) => put_message(out, running_crc, RecordKind::SnapshotMark, &mark_message(mark)),
         }
     }
 }
@@ -58,23 +59,21 @@ impl Payload {
 ///
 /// The first segment of all starts with the mark {0, 0}; the others with the hard state at the cut, if there is one.
 pub(super) fn put_header(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     running_crc: &mut u32,
     node_id: NodeId,
     cluster_id: ClusterId,
     first: bool,
     hard_state: HardState,
 ) {
-    let mut scratch = BytesMut::new();
-    put_record(out, running_crc, RecordKind::Crc, &[], &[]);
+    put_record(out, running_crc, RecordKind::Crc, 0, |_| ());
     let metadata = raftpb::Metadata { node_id: Some(node_id.0), cluster_id: Some(cluster_id.0) };
-    put_message(&metadata, &mut scratch);
-    put_record(out, running_crc, RecordKind::Metadata, &scratch, &[]);
+    put_message(out, running_crc, RecordKind::Metadata, &metadata);
     if first {
-        Payload::Mark(SnapshotMeta::default()).put(out, running_crc, &mut scratch);
+        Payload::Mark(Box::default()).put(out, running_crc);
     }
     if hard_state != HardState::default() {
-        Payload::HardState(hard_state).put(out, running_crc, &mut scratch);
+        Payload::HardState(hard_state).put(out, running_crc);
     }
 }
 
@@ -83,9 +82,11 @@ pub(super) fn header_bytes_max() -> u64 {
     framed_bytes_max(0) + 2 * framed_bytes_max(22) + framed_bytes_max(33)
 }
 
-fn put_message(message: &impl Message, out: &mut BytesMut) {
-    // Growing a buffer in memory cannot fail, and that is the only error of `encode`.
-    message.encode(out).unwrap_or_else(|_| unreachable!("a BytesMut grows"));
+fn put_message(out: &mut Vec<u8>, running_crc: &mut u32, kind: RecordKind, message: &impl Message) {
+    put_record(out, running_crc, kind, message.encoded_len(), |out| {
+        // Growing a buffer in memory cannot fail, and that is the only error of `encode`.
+        message.encode(out).unwrap_or_else(|_| unreachable!("a vector grows"));
+    });
 }
 
 /// Everything of an entry that comes before its data, in the encoding of [`raftpb::Entry`].

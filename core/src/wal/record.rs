@@ -7,7 +7,7 @@
 //! The checksum covers only `data`. So that no changed byte goes unseen, decoding takes nothing but the exact bytes
 //! that encoding gives: fields in order, shortest varints, the right padding, all of it zero.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::encoding::encoded_len_varint;
 
 use super::SECTOR_BYTES;
@@ -52,25 +52,42 @@ pub(super) fn framed_bytes_max(data_bytes: usize) -> u64 {
     FRAME_BYTES + ((FIELDS_BYTES_MAX + data_bytes) as u64).next_multiple_of(8)
 }
 
-/// Appends a framed record to `out` and moves the running checksum on. The data is `head` and then `body`.
-pub(super) fn put_record(out: &mut BytesMut, running_crc: &mut u32, kind: RecordKind, head: &[u8], body: &[u8]) {
-    let crc = crc32c::crc32c_append(crc32c::crc32c_append(*running_crc, head), body);
-    *running_crc = crc;
-    let data_bytes = head.len() + body.len();
+/// Appends a framed record to `out` and moves the running checksum on. `put_data` appends the data, so many bytes.
+pub(super) fn put_record(
+    out: &mut Vec<u8>,
+    running_crc: &mut u32,
+    kind: RecordKind,
+    data_bytes: usize,
+    put_data: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    // The data is written first, and checksummed in one piece: for as much as an entry has, most of what a checksum
+    // costs is the call. What comes before it is as long as with a checksum of five bytes, as nearly all of them are.
+    let expected_bytes = 2 + 6 + if data_bytes > 0 { 1 + encoded_len_varint(data_bytes as u64) } else { 0 };
+    let data_start = start + FRAME_BYTES as usize + expected_bytes;
+    out.extend_from_slice(&[0; FRAME_BYTES as usize + FIELDS_BYTES_MAX]);
+    out.truncate(data_start);
+    put_data(out);
+    assert_eq!(out.len() - data_start, data_bytes, "a record's data is as long as it was said to be");
+    *running_crc = crc32c::crc32c_append(*running_crc, &out[data_start..]);
+
     let mut fields = Head::<FIELDS_BYTES_MAX>::new();
     fields.always(1, kind as u64);
-    fields.always(2, u64::from(crc));
+    fields.always(2, u64::from(*running_crc));
     if data_bytes > 0 {
         fields.length(3, data_bytes);
     }
-    let record_bytes = fields.bytes().len() + data_bytes;
-    let padding = record_bytes.wrapping_neg() % 8;
-    out.reserve(FRAME_BYTES as usize + record_bytes + padding);
-    out.put_u64_le(length_field(record_bytes as u64));
-    for part in [fields.bytes(), head, body] {
-        out.put_slice(part);
+    let fields = fields.bytes();
+    let unused_bytes = expected_bytes - fields.len();
+    if unused_bytes > 0 {
+        out.copy_within(data_start.., data_start - unused_bytes);
+        out.truncate(out.len() - unused_bytes);
     }
-    out.put_bytes(0, padding);
+    let record_bytes = fields.len() + data_bytes;
+    let (frame, behind) = out[start..].split_at_mut(FRAME_BYTES as usize);
+    frame.copy_from_slice(&length_field(record_bytes as u64).to_le_bytes());
+    behind[..fields.len()].copy_from_slice(fields);
+    out.extend_from_slice(&[0; 7][..record_bytes.wrapping_neg() % 8]);
 }
 
 /// The length field of a record of this many bytes.

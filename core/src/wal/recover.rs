@@ -10,7 +10,7 @@ mod segment_reader;
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::effect::{DiskAction, FileName, HaltReason};
 use crate::input::Listing;
@@ -273,7 +273,7 @@ impl Recovery {
     /// Without marks no node ever served from here, so there can be nothing but a header, whole or not.
     fn check_unfinished(&self, tail: &TailStart) -> Result<(), HaltReason> {
         let is_first = self.segments.len() == 1 && self.segments[0].0.seq == 0;
-        let mut header = BytesMut::new();
+        let mut header = Vec::new();
         let cluster_id = self.log.cluster.unwrap_or(self.config.cluster_id);
         put_header(&mut header, &mut 0, self.config.node_id, cluster_id, true, HardState::default());
         if is_first && self.log.is_untouched() && tail.offset.max(tail.torn.end) <= header.len() as u64 {

@@ -10,7 +10,7 @@ mod opening;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::disk_queue::DiskQueue;
 use crate::effect::{DiskAction, FileName, HaltReason};
@@ -100,7 +100,6 @@ pub struct Writer {
     /// The newest mark, unless an entry that was written after it is durable. Then the entry that it names has to
     /// stay, as only its term tells whether the mark replaced the entries behind it.
     bare_mark: Option<LogIndex>,
-    scratch: BytesMut,
     /// Room for the first segment and the marks that the disk refused.
     denied: Vec<(FileName, u64)>,
 }
@@ -110,6 +109,8 @@ pub struct Writer {
 struct Pending {
     id: WriteId,
     payload: Payload,
+    /// How long its record is, at most.
+    bytes_max: u64,
     /// Whether it may not wait for a later write: all but a changed commit index.
     must_sync: bool,
 }
@@ -258,7 +259,7 @@ impl Writer {
             self.last_id.0 += 1;
         }
         if let Some(mark) = mark {
-            self.push(Payload::Mark(mark), must_sync);
+            self.push(Payload::Mark(Box::new(mark)), must_sync);
         }
         for entry in entries {
             self.push(Payload::Entry(entry.clone()), must_sync);
@@ -279,16 +280,18 @@ impl Writer {
             last.payload = payload;
             return;
         }
-        self.pending_bytes += payload.framed_bytes_max();
-        self.pending.push_back(Pending { id: self.last_id, payload, must_sync });
+        let bytes_max = payload.framed_bytes_max();
+        self.pending_bytes += bytes_max;
+        self.pending.push_back(Pending { id: self.last_id, payload, bytes_max, must_sync });
     }
 
     /// Issues one append and one sync for what is pending, as often as the limits allow. Call it at the end of each
     /// step; appends that do not fit now stay pending.
     pub fn flush(&mut self, disk: &mut DiskQueue) {
         while self.wants_write() && self.writes.len() < self.config.writes_in_flight_max {
-            let first_bytes = self.pending[0].payload.framed_bytes_max();
-            if self.is_barred(&self.pending[0].payload) {
+            let first = &self.pending[0];
+            let first_bytes = first.bytes_max;
+            if self.is_barred(&first.payload) {
                 break;
             }
             if first_bytes > self.current.size_bytes - self.current.offset {
@@ -325,14 +328,14 @@ impl Writer {
 
     /// Writes pending values until the next one might go beyond the limit.
     fn write(&mut self, limit_bytes: u64, disk: &mut DiskQueue) {
-        let mut out = BytesMut::with_capacity(limit_bytes.min(self.pending_bytes) as usize);
+        let mut out = Vec::with_capacity(limit_bytes.min(self.pending_bytes) as usize);
         let mut ends_with_entry = false;
         while let Some(pending) = self.pending.front() {
-            let bytes_max = pending.payload.framed_bytes_max();
+            let bytes_max = pending.bytes_max;
             if out.len() as u64 + bytes_max > limit_bytes || self.is_barred(&pending.payload) {
                 break;
             }
-            pending.payload.put(&mut out, &mut self.current.crc, &mut self.scratch);
+            pending.payload.put(&mut out, &mut self.current.crc);
             match &pending.payload {
                 Payload::Entry(entry) => {
                     self.last_index = entry.index;
@@ -359,7 +362,7 @@ impl Writer {
         assert!(bytes > 0, "a write of the log is empty");
         assert!(bytes <= self.current.size_bytes - self.current.offset, "a write goes beyond the room that was taken");
         let file = self.current_file();
-        let action = DiskAction::Append { file: file.clone(), offset: self.current.offset, bytes: out.freeze() };
+        let action = DiskAction::Append { file: file.clone(), offset: self.current.offset, bytes: Bytes::from(out) };
         self.issue(OpKind::LogAppend, action, disk);
         let sync = self.issue(OpKind::LogSync, DiskAction::Sync { file }, disk);
         self.current.offset += bytes;

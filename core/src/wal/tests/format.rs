@@ -1,6 +1,6 @@
 //! The bytes: against a log that etcd wrote, and against arbitrary ones.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -38,10 +38,10 @@ const FIRST_STATE: HardState = HardState { term: Term(1), vote: NodeId(0), commi
 #[test]
 fn records_are_byte_for_byte_those_of_etcd() {
     let config = small_config();
-    let (mut out, mut crc, mut scratch) = (BytesMut::new(), 0, BytesMut::new());
+    let (mut out, mut crc) = (Vec::new(), 0);
     put_header(&mut out, &mut crc, config.node_id, config.cluster_id, true, HardState::default());
-    Payload::Entry(conf_change_entry()).put(&mut out, &mut crc, &mut scratch);
-    Payload::HardState(FIRST_STATE).put(&mut out, &mut crc, &mut scratch);
+    Payload::Entry(conf_change_entry()).put(&mut out, &mut crc);
+    Payload::HardState(FIRST_STATE).put(&mut out, &mut crc);
     assert_eq!(out, written_by_etcd());
     assert_eq!(crc, 0x8a62_03e0, "the checksum in the last record, as etcd computed it");
 }
@@ -59,27 +59,26 @@ fn a_segment_of_the_writer_is_byte_for_byte_one_of_etcd() {
 
 #[test]
 fn every_framed_record_is_parsed_back_and_is_no_longer_than_promised() {
-    let mut scratch = BytesMut::new();
     for data_bytes in 0..300 {
         for term in [0, 1, 200, u64::MAX] {
             let value = Payload::Entry(entry(term, 1 << (data_bytes % 63), &vec![7; data_bytes]));
-            let (mut out, mut crc) = (BytesMut::new(), 77);
-            value.put(&mut out, &mut crc, &mut scratch);
+            let (mut out, mut crc) = (Vec::new(), 77);
+            value.put(&mut out, &mut crc);
             assert!(out.len() as u64 <= value.framed_bytes_max());
             let Frame::Record { kind, crc: claimed, data, frame_bytes } = parse_frame(&out) else { panic!() };
             assert_eq!((kind, claimed, frame_bytes), (RecordKind::Entry, crc, out.len()));
             assert_eq!(crc32c::crc32c_append(77, &out[data.clone()]), crc);
-            assert_eq!(payload::decode_entry(out.freeze().slice(data)).map(Payload::Entry), Some(value));
+            assert_eq!(payload::decode_entry(Bytes::from(out).slice(data)).map(Payload::Entry), Some(value));
         }
     }
 }
 
 #[test]
 fn no_changed_byte_of_a_record_goes_unseen() {
-    let mut original = BytesMut::new();
+    let mut original = Vec::new();
     let mut crc = 0;
     let value = Payload::Entry(entry(3, 9, b""));
-    value.put(&mut original, &mut crc, &mut BytesMut::new());
+    value.put(&mut original, &mut crc);
     for at in 0..original.len() {
         for flip in 1..=255_u8 {
             let mut bytes = original.clone();
@@ -89,7 +88,7 @@ fn no_changed_byte_of_a_record_goes_unseen() {
                 continue;
             }
             // Only the type is not under the checksum.
-            let data = bytes.freeze().slice(data);
+            let data = Bytes::from(bytes).slice(data);
             let is_taken = match kind {
                 RecordKind::Metadata => payload::decode_metadata(data).is_some(),
                 RecordKind::Entry => payload::decode_entry(data).is_some(),

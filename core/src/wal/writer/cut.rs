@@ -4,7 +4,7 @@
 //! other and after everything in the segment before it is durable. So no crash leaves a gap, or a segment without
 //! header; and no failed write either, as the sync may be reported before a write that then fails.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 
 use crate::disk_queue::DiskQueue;
 use crate::effect::DiskAction;
@@ -100,12 +100,12 @@ impl Writer {
     fn write_header(&mut self, disk: &mut DiskQueue) {
         let name = SegmentName { seq: self.current_segment().seq + 1, index: self.last_index.next() };
         let mut crc = self.current.crc;
-        let mut header = BytesMut::new();
+        let mut header = Vec::new();
         let WalConfig { node_id, cluster_id, .. } = self.config;
         put_header(&mut header, &mut crc, node_id, cluster_id, false, self.written_state);
         let begun = Current { size_bytes: self.next.size_bytes, offset: header.len() as u64, crc };
         let file = temporary_file(name.seq);
-        let action = DiskAction::Append { file: file.clone(), offset: 0, bytes: header.freeze() };
+        let action = DiskAction::Append { file: file.clone(), offset: 0, bytes: Bytes::from(header) };
         self.issue(OpKind::NextHeader, action, disk);
         self.issue(OpKind::NextHeader, DiskAction::Sync { file }, disk);
         self.next.state = NextState::Header { name, begun };

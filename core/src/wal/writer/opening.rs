@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::disk_queue::DiskQueue;
 use crate::effect::{DiskAction, FileName};
@@ -129,7 +129,6 @@ impl Writer {
             last_index: start.last_index,
             last_entry: start.last_entry,
             bare_mark: start.bare_mark,
-            scratch: BytesMut::new(),
             denied: Vec::new(),
         };
         // What proves a raised term may be overwritten or released, so it gets a record of its own.
@@ -291,7 +290,7 @@ impl Writer {
 
     /// Writes the first segment's header and the first mark, both under temporary names.
     fn create(&mut self, disk: &mut DiskQueue) {
-        let mut header = BytesMut::new();
+        let mut header = Vec::new();
         let mut crc = 0;
         let WalConfig { node_id, cluster_id, .. } = self.config;
         put_header(&mut header, &mut crc, node_id, cluster_id, true, HardState::default());
@@ -300,7 +299,7 @@ impl Writer {
         self.segments.push(FIRST_SEGMENT);
         self.marks.durable = Position { segment: 0, offset: self.current.offset, ..Position::default() };
         let file = temporary_file(0);
-        self.issue_stage(DiskAction::Append { file: file.clone(), offset: 0, bytes: header.freeze() }, disk);
+        self.issue_stage(DiskAction::Append { file: file.clone(), offset: 0, bytes: Bytes::from(header) }, disk);
         self.issue_stage(DiskAction::Sync { file }, disk);
         let mark = self.mark_now();
         let (file, offset, bytes) = (marks_temporary_file(), mark.slot_offset(), mark.encode());
