@@ -21,6 +21,9 @@ impl DiskQueue {
 
     /// Moves everything issued since the last call to `out`, in order.
     pub fn drain(&mut self, out: &mut Outputs) {
+        if self.issued.is_empty() {
+            return;
+        }
         out.effects.extend(self.issued.drain(..).map(|(op, action)| Effect::Disk { op, action }));
     }
 }
