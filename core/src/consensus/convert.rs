@@ -33,10 +33,18 @@ pub(super) fn entry_from_raft(entry: eraftpb::Entry) -> Entry {
 }
 
 /// An entry as raft-rs knows it: without its data, if that is not a conf change.
+#[inline]
 pub(super) fn entry_to_raft(entry: &Entry) -> eraftpb::Entry {
+    if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
+        return wire::elsewhere(entry.term, entry.index);
+    }
+    all_to_raft(entry)
+}
+
+/// An entry as raft-rs knows it, with its data.
+fn all_to_raft(entry: &Entry) -> eraftpb::Entry {
     let (entry_type, data) = match entry.kind {
-        EntryKind::Normal if entry.data.is_empty() => (0, Vec::new()),
-        EntryKind::Normal => return wire::elsewhere(entry.term, entry.index),
+        EntryKind::Normal => (0, entry.data.to_vec()),
         EntryKind::ConfChange => (1, conf_change_from_etcd(&entry.data)),
         EntryKind::ConfChangeV2 => (2, entry.data.to_vec()),
     };

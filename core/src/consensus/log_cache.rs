@@ -22,6 +22,8 @@ pub(super) struct LogCache {
     /// What is left of the block of memory that the data of entries is written to.
     block: BytesMut,
     bytes: u64,
+    /// How much is read at once where there is to be a limit, in bytes.
+    read_bytes_max: u64,
     /// What a restart began with; raft-rs reads it once.
     hard_state: HardState,
     /// What a follower gets when it needs entries that are gone: always the state as applied.
@@ -30,21 +32,27 @@ pub(super) struct LogCache {
 
 impl LogCache {
     /// A log that begins after `base`, with the state applied up to `applied`.
-    pub(super) fn new(base: (LogIndex, Term), applied: SnapshotMeta, hard_state: HardState) -> LogCache {
+    pub(super) fn new(
+        base: (LogIndex, Term),
+        applied: SnapshotMeta,
+        hard_state: HardState,
+        read_bytes_max: u64,
+    ) -> LogCache {
         assert!(base.0 <= applied.index, "the state stands before the log begins");
         let (entries, fresh) = (VecDeque::new(), VecDeque::new());
-        LogCache { base, entries, fresh, block: BytesMut::new(), bytes: 0, hard_state, snapshot: applied }
+        let block = BytesMut::new();
+        LogCache { base, entries, fresh, block, bytes: 0, read_bytes_max, hard_state, snapshot: applied }
     }
 
     /// Keeps an entry with data that raft-rs has just put into its log, until it hands it on.
     pub(super) fn keep(&mut self, payload: Payload<'_>) {
         let Payload { term, index, data } = payload;
-        let place = self.fresh.binary_search_by_key(&index, |kept| kept.index);
-        if place.is_ok_and(|at| self.fresh[at].term == term) {
-            return;
-        }
-        while self.fresh.back().is_some_and(|last| last.index >= index) {
-            self.fresh.pop_back();
+        if self.fresh.back().is_some_and(|last| last.index >= index) {
+            let place = self.fresh.partition_point(|kept| kept.index < index);
+            if (self.fresh[place].index, self.fresh[place].term) == (index, term) {
+                return;
+            }
+            self.fresh.truncate(place);
         }
         let data = self.own(data);
         self.fresh.push_back(Entry { term, index, kind: EntryKind::Normal, data });
@@ -94,10 +102,8 @@ impl LogCache {
             let cut = self.entries.pop_back().expect("counted");
             self.bytes -= cut.data.len() as u64;
         }
-        for entry in entries {
-            self.bytes += entry.data.len() as u64;
-            self.entries.push_back(entry.clone());
-        }
+        self.bytes += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+        self.entries.extend(entries.iter().cloned());
     }
 
     /// Forgets entries up to and including `index`, which must be applied.
@@ -202,13 +208,12 @@ impl Storage for LogCache {
             return Err(raft::Error::Store(StorageError::Compacted));
         }
         assert!(high <= self.last().0 + 1, "raft-rs asked for entries {low}..{high} of a log that ends before");
-        let max_size = max_size.into().unwrap_or(u64::MAX);
+        let max_size = max_size.into().map_or(u64::MAX, |max| max.min(self.read_bytes_max));
         let mut size = 0;
-        let count = usize::try_from(high.saturating_sub(low)).expect("the log fits in memory");
-        let mut entries = Vec::with_capacity(count.min(ENTRIES_AT_ONCE));
-        for index in low..high {
-            let position = usize::try_from(index - first).expect("the log fits in memory");
-            let entry = &self.entries[position];
+        let place = |index: u64| usize::try_from(index - first).expect("the log fits in memory");
+        let wanted = self.entries.range(place(low)..place(high.max(low)));
+        let mut entries = Vec::with_capacity(wanted.len().min(wire::ENTRIES_AT_ONCE));
+        for entry in wanted {
             size += entry.data.len() as u64 + ENTRY_OVERHEAD_BYTES;
             if size > max_size && !entries.is_empty() {
                 break;
@@ -243,9 +248,6 @@ impl Storage for LogCache {
 
 /// The data of entries is written to blocks of this size.
 const BLOCK_BYTES: usize = 64 << 10;
-
-/// Room for so many entries is taken at once; few messages have more.
-const ENTRIES_AT_ONCE: usize = 64;
 
 /// What an entry costs in a message beyond its payload, about.
 const ENTRY_OVERHEAD_BYTES: u64 = 24;

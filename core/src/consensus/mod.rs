@@ -137,7 +137,8 @@ impl Consensus {
     pub(crate) fn open(config: &NodeConfig, start: Start) -> Consensus {
         let commit = start.hard_state.commit.max(start.applied.index);
         let hard_state = HardState { commit, ..start.hard_state };
-        let mut cache = LogCache::new(start.base, start.applied.clone(), hard_state);
+        let read_bytes_max = config.append_bytes_max.max(64 << 10);
+        let mut cache = LogCache::new(start.base, start.applied.clone(), hard_state, read_bytes_max);
         cache.append(&start.entries);
         let last = cache.last();
         assert!(commit <= last, "the log ends before its commit index");
@@ -189,7 +190,8 @@ impl Consensus {
     /// Whether this member leads, and its log is committed up to its own term: only then it knows what was
     /// acknowledged before it (Raft thesis, section 6.4).
     pub(crate) fn leads_with_commit(&self) -> bool {
-        self.is_leader() && self.raw.raft.commit_to_current_term()
+        // What a leader commits was handed to the log before. What is committed and was not is of an earlier leader.
+        self.is_leader() && self.term_of(self.commit()) == Some(Term(self.raw.raft.term))
     }
 
     /// The commit index.
@@ -585,9 +587,9 @@ fn raft_config(config: &NodeConfig, start: &Start, election_ticks: usize) -> raf
         skip_bcast_commit: false,
         batch_append: false,
         priority: 0,
-        // It does not see the data: proposals are measured here.
+        // It does not see the data: proposals are measured here, and what is committed by the log cache.
         max_uncommitted_size: raft::NO_LIMIT,
-        max_committed_size_per_ready: config.append_bytes_max.max(64 << 10),
+        max_committed_size_per_ready: raft::NO_LIMIT,
     }
 }
 
