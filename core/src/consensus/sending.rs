@@ -5,7 +5,6 @@ use std::ops::Range;
 use raft::eraftpb::{self, MessageType};
 
 use super::{Consensus, Outgoing, convert, wire};
-use crate::log::Entry;
 use crate::peer;
 use crate::types::{LogIndex, NodeId, Term};
 
@@ -18,9 +17,19 @@ const KEPT_BYTES_MAX: usize = 256 << 10;
 pub(super) struct EncodedEntries {
     /// The index of the first one.
     first: u64,
-    /// The term of each, which with its index says it all, and where its bytes end.
-    kept: Vec<(u64, usize)>,
+    kept: Vec<Kept>,
     bytes: Vec<u8>,
+}
+
+/// An entry that was encoded.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// With the index, this says which one it is.
+    term: u64,
+    /// How long its data is.
+    data_bytes: u64,
+    /// Where its bytes end.
+    end: usize,
 }
 
 impl EncodedEntries {
@@ -33,7 +42,7 @@ impl EncodedEntries {
                 let start = self.start_of(place);
                 self.bytes.drain(..start);
                 self.kept.drain(..place);
-                self.kept.iter_mut().for_each(|(_, end)| *end -= start);
+                self.kept.iter_mut().for_each(|kept| kept.end -= start);
                 self.first = index;
                 0
             }
@@ -46,21 +55,22 @@ impl EncodedEntries {
         }
     }
 
-    /// Where the bytes of `entry`, which has this data, end; the entries before it in the message come before it here.
-    fn put(&mut self, entry: &eraftpb::Entry, data: &[u8]) -> usize {
+    /// This entry, if it is encoded already.
+    fn kept(&self, entry: &eraftpb::Entry) -> Option<Kept> {
+        let kept = self.kept.get(self.place(entry.index)?)?;
+        (kept.term == entry.term).then_some(*kept)
+    }
+
+    /// Encodes `entry`, which has this data and is not kept; the entries before it in the message come before it here.
+    fn put(&mut self, entry: &eraftpb::Entry, data: &[u8]) -> Kept {
         let place = self.place(entry.index).expect("the entries of a message have one index after the other");
-        match self.kept.get(place) {
-            Some((term, end)) if *term == entry.term => return *end,
-            // The log has another one there by now.
-            Some(_) => {
-                self.bytes.truncate(self.start_of(place));
-                self.kept.truncate(place);
-            }
-            None => {}
-        }
+        // The log may have had others from there on.
+        self.bytes.truncate(self.start_of(place));
+        self.kept.truncate(place);
         wire::encode_entry(entry, data, &mut self.bytes);
-        self.kept.push((entry.term, self.bytes.len()));
-        self.bytes.len()
+        let kept = Kept { term: entry.term, data_bytes: data.len() as u64, end: self.bytes.len() };
+        self.kept.push(kept);
+        kept
     }
 
     /// Where the entry at `index` stands, or would stand next.
@@ -70,7 +80,7 @@ impl EncodedEntries {
     }
 
     fn start_of(&self, place: usize) -> usize {
-        place.checked_sub(1).map_or(0, |before| self.kept[before].1)
+        place.checked_sub(1).map_or(0, |before| self.kept[before].end)
     }
 }
 
@@ -89,7 +99,7 @@ impl Consensus {
         frames
     }
 
-    /// A message as a frame. `None` if entries of it left the log since it was made: then it counts as lost.
+    /// A message as a frame. `None` if entries of it left the log before they were encoded: then it counts as lost.
     fn frame(&self, message: &eraftpb::Message, encoded: &mut EncodedEntries) -> Option<Outgoing> {
         let entries = self.encode_entries(&message.entries, encoded)?;
         let to = NodeId(message.to);
@@ -110,21 +120,29 @@ impl Consensus {
         let start = encoded.begin(first.index);
         let (mut bytes, mut end) = (0, start);
         for entry in entries {
-            let data = if wire::is_elsewhere(entry) { &self.whole(entry)?.data } else { &entry.data[..] };
-            bytes += data.len() as u64;
+            let kept = match encoded.kept(entry) {
+                Some(kept) => kept,
+                None => encoded.put(entry, self.data(entry)?),
+            };
+            bytes += kept.data_bytes;
             // What was not in the log when raft-rs made the message, it could not measure. What is left out is sent
             // when the follower says how far it got.
             if bytes > self.message_bytes_max && end > start {
                 break;
             }
-            end = encoded.put(entry, data);
+            end = kept.end;
         }
         Some(start..end)
     }
 
-    /// An entry of raft-rs's as it stands in the log.
-    fn whole(&self, entry: &eraftpb::Entry) -> Option<&Entry> {
-        self.raw.store().entry(LogIndex(entry.index), Term(entry.term))
+    /// The data of an entry of raft-rs's, which stands in the log.
+    fn data<'a>(&'a self, entry: &'a eraftpb::Entry) -> Option<&'a [u8]> {
+        if wire::is_elsewhere(entry) {
+            let whole = self.raw.store().entry(LogIndex(entry.index), Term(entry.term))?;
+            Some(&whole.data)
+        } else {
+            Some(&entry.data)
+        }
     }
 }
 
@@ -140,6 +158,10 @@ mod tests {
         bytes
     }
 
+    fn end_of(encoded: &mut EncodedEntries, entry: &eraftpb::Entry, data: &[u8]) -> usize {
+        encoded.kept(entry).unwrap_or_else(|| encoded.put(entry, data)).end
+    }
+
     /// As many bytes as are kept in four entries, for one follower after the other, and what follows.
     #[test]
     fn a_long_message_is_encoded_once_and_lets_go_of_what_is_before_it() {
@@ -149,7 +171,7 @@ mod tests {
         let mut message = |first: u64| {
             let start = encoded.begin(first);
             let before = encoded.kept.len();
-            let ends: Vec<usize> = (first..first + 4).map(|index| encoded.put(&entry(index), &data)).collect();
+            let ends: Vec<usize> = (first..first + 4).map(|index| end_of(&mut encoded, &entry(index), &data)).collect();
             assert!(encoded.bytes[start..ends[0]] == alone(&entry(first), &data));
             (encoded.kept.len() - before, encoded.kept.len())
         };
@@ -173,7 +195,7 @@ mod tests {
                 for index in first..first + count {
                     let entry = wire::elsewhere(Term(term), LogIndex(index));
                     let data = [index as u8, term as u8].repeat(if long { KEPT_BYTES_MAX / 8 } else { 3 });
-                    end = encoded.put(&entry, &data);
+                    end = end_of(&mut encoded, &entry, &data);
                     expected.extend(alone(&entry, &data));
                 }
                 prop_assert!(encoded.bytes[start..end] == expected);
