@@ -52,7 +52,7 @@ fn all_to_raft(entry: &Entry) -> eraftpb::Entry {
 }
 
 /// The digest of what an entry means, for observers.
-pub(super) fn entry_digest(entry: &Entry) -> Digest {
+pub(crate) fn entry_digest(entry: &Entry) -> Digest {
     Digest::of(&entry.data).then(Digest(match entry.kind {
         EntryKind::Normal => 0,
         EntryKind::ConfChange => 1,

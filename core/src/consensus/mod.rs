@@ -22,13 +22,13 @@ use raft::eraftpb::{self, MessageType};
 use raft::{ProgressState, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 
 pub(crate) use self::carried::{Carried, carried};
+pub(crate) use self::convert::entry_digest;
 use self::election::ElectionDraws;
 use self::log_cache::LogCache;
 use self::outbox::{InFlight, Outbox};
 use self::repair::Repair;
 use self::sending::EncodedEntries;
 use crate::config::NodeConfig;
-use crate::digest::Digest;
 use crate::log::{Entry, EntryKind, HardState, SnapshotMeta};
 use crate::node::Role;
 use crate::types::{ClusterId, LogIndex, NodeId, Term};
@@ -67,8 +67,6 @@ pub(crate) struct Outgoing {
 pub(crate) struct Batch {
     /// Entries to write, overwriting what has their indexes.
     pub(crate) entries: Vec<Entry>,
-    /// The digests of `entries`, for observers.
-    pub(crate) digests: Vec<Digest>,
     /// A hard state to write with them.
     pub(crate) hard_state: Option<HardState>,
     /// Whether the write has to be durable before anything depends on it (a commit index alone need not be).
@@ -390,7 +388,6 @@ impl Consensus {
         } else {
             batch.later.splice(0..0, immediate);
         }
-        batch.digests = batch.entries.iter().map(convert::entry_digest).collect();
         batch.committed = self.committed(&ready.take_committed_entries());
         self.raw.advance_append_async(ready);
         Some(batch)

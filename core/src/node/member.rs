@@ -21,7 +21,7 @@ use super::timeouts::Causes;
 use super::writes::WritesInFlight;
 use crate::api::{Request, Response, Status};
 use crate::config::NodeConfig;
-use crate::consensus::{Batch, Consensus, Outgoing, Refusal, Rejected, Start};
+use crate::consensus::{Batch, Consensus, Outgoing, Refusal, Rejected, Start, entry_digest};
 use crate::disk_queue::DiskQueue;
 use crate::effect::{Effect, HaltReason, Note, Outputs};
 use crate::input::{DiskError, DiskReply, Input, StreamOp};
@@ -574,9 +574,9 @@ impl Member {
         mark: Option<&SnapshotMeta>,
         out: &mut Outputs,
     ) -> Option<wal::WriteId> {
-        for (entry, digest) in batch.entries.iter().zip(&batch.digests) {
-            out.notes.push(Note::Appended { index: entry.index, term: entry.term, entry: *digest });
-        }
+        let appended =
+            |entry: &Entry| Note::Appended { index: entry.index, term: entry.term, entry: entry_digest(entry) };
+        out.notes.extend(batch.entries.iter().map(appended));
         let empty = batch.entries.is_empty() && batch.hard_state.is_none() && mark.is_none();
         let write = (!empty).then(|| self.writer.append(&batch.entries, batch.hard_state, mark.cloned()));
         let waits = write.filter(|write| batch.must_sync && *write > self.writer.durable());
