@@ -52,9 +52,7 @@ pub(super) type MessageHead = Head<{ NUMBERS * 12 }>;
 /// What comes before and what comes after the entries of `message`.
 pub(super) fn encode_around(message: &eraftpb::Message) -> (MessageHead, Vec<u8>) {
     let (mut head, mut tail) = (Head::new(), Vec::new());
-    for (tag, value) in numbers(message) {
-        head.number(tag, value);
-    }
+    put_numbers(message, &mut head);
     if let Some(snapshot) = &message.snapshot {
         put_length(SNAPSHOT_TAG, snapshot.encoded_len(), &mut tail);
         snapshot.encode(&mut tail).expect("a vector has room");
@@ -83,23 +81,21 @@ pub(super) fn encode_entry(entry: &eraftpb::Entry, data: &[u8], out: &mut Vec<u8
     }
 }
 
-/// The plain numbers of a message, each with its field's number; 0 is not written.
-fn numbers(message: &eraftpb::Message) -> [(Tag, u64); NUMBERS] {
-    [
-        (1, i64::from(message.msg_type) as u64),
-        (2, message.to),
-        (3, message.from),
-        (4, message.term),
-        (5, message.log_term),
-        (6, message.index),
-        (8, message.commit),
-        (10, u64::from(message.reject)),
-        (11, message.reject_hint),
-        (13, message.request_snapshot),
-        (14, message.deprecated_priority),
-        (15, message.commit_term),
-        (16, message.priority as u64),
-    ]
+/// The plain numbers of a message; 0 is not written.
+fn put_numbers(message: &eraftpb::Message, head: &mut MessageHead) {
+    head.number(1, i64::from(message.msg_type) as u64);
+    head.number(2, message.to);
+    head.number(3, message.from);
+    head.number(4, message.term);
+    head.number(5, message.log_term);
+    head.number(6, message.index);
+    head.number(8, message.commit);
+    head.number(10, u64::from(message.reject));
+    head.number(11, message.reject_hint);
+    head.number(13, message.request_snapshot);
+    head.number(14, message.deprecated_priority);
+    head.number(15, message.commit_term);
+    head.number(16, message.priority as u64);
 }
 
 fn kind_number(entry: &eraftpb::Entry) -> u64 {
