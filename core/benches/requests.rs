@@ -77,7 +77,7 @@ pub fn row(first: u64, count: u64) -> pb::RangeRequest {
 /// Applies a request as the next entry.
 pub fn apply(machine: &mut StateMachine, request: pb::InternalRaftRequest) {
     let index = machine.applied().next();
-    black_box(machine.apply(index, &Command::Request(request)));
+    black_box(machine.apply(index, &Command::from(request)));
 }
 
 /// Reads from a view.

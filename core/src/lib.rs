@@ -17,6 +17,7 @@ pub mod digest;
 pub mod disk_queue;
 pub mod effect;
 mod fields;
+mod in_order;
 pub mod input;
 pub mod locks;
 pub mod log;

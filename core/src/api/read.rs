@@ -93,7 +93,7 @@ mod tests {
         for id in [6, -5, 3] {
             let lease_grant = Some(pb::LeaseGrantRequest { id, ttl: 60 });
             let grant = pb::InternalRaftRequest { lease_grant, ..Default::default() };
-            state.apply(state.applied().next(), &Command::Request(grant)).result.expect("granted");
+            state.apply(state.applied().next(), &Command::from(grant)).result.expect("granted");
         }
         let listed = |known: &[(u64, i64)]| {
             let by_deadline = known.iter().map(|&(ms, id)| (Instant::from_millis(ms), LeaseId(id))).collect();

@@ -8,7 +8,7 @@ fn view(keys: usize) -> StoreView {
     let mut put = |key: usize, value: &'static str| {
         let put = pb::PutRequest { key: format!("k{key:04}").into(), value: value.into(), ..Default::default() };
         let entry = pb::InternalRaftRequest { put: Some(put), ..Default::default() };
-        machine.apply(machine.applied().next(), &Command::Request(entry)).result.expect("a put");
+        machine.apply(machine.applied().next(), &Command::from(entry)).result.expect("a put");
     };
     (0..keys).for_each(|key| put(key, "12345"));
     put(keys - 1, "again");

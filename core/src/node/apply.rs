@@ -11,7 +11,7 @@ use crate::proto::detcdpeer as pb;
 use crate::proto::etcdserverpb as etcd;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::seed;
-use crate::state_machine::{Asker, Command, LeaseChange};
+use crate::state_machine::{Asker, Command, LeaseChange, encode_request};
 use crate::time::Instant;
 use crate::types::{CallId, LeaseId, LogIndex, NodeId, Term};
 
@@ -126,7 +126,7 @@ impl Member {
     /// An entry's bytes. Its proposer's member id is in the field that etcd no longer uses.
     pub(super) fn encode_entry(&self, entry: etcd::InternalRaftRequest) -> bytes::Bytes {
         let entry = etcd::InternalRaftRequest { id: self.config.node_id.0, ..entry };
-        bytes::Bytes::from(prost::Message::encode_to_vec(&entry))
+        encode_request(&entry)
     }
 
     /// A positive lease id that no lease has here.
@@ -154,7 +154,7 @@ impl Member {
             }
             budget = budget.saturating_sub(cost);
             let entry = self.unapplied.pop_front().expect("looked at");
-            if matches!(&command, Command::Request(request) if request.compaction.is_some()) {
+            if command.compaction().is_some() {
                 // Watchers see what the compaction makes unreadable first, as far as a slice of their work goes; who
                 // is not served by then is canceled, as one whose client reads too slowly.
                 self.publish_applied(last.take(), out);
@@ -186,7 +186,7 @@ impl Member {
         out.notes.push(Note::Applied { index: entry.index, term: entry.term, state });
         let revision = self.state.as_view().compacted();
         if revision > compacted {
-            let (proposer, request) = origin(command);
+            let (proposer, request) = command.origin();
             out.notes.push(Note::Compacted { revision, proposer, request });
         }
         for change in applied.leases {
@@ -211,10 +211,9 @@ impl Member {
 
     /// The sequence of the proposal, if this member made it in this life.
     fn own_proposal(&self, command: &Command) -> Option<u64> {
-        let Command::Request(request) = command else { return None };
-        let id = request.header.as_ref()?.id;
+        let (proposer, id) = command.origin();
         let first = request_id(self.boot, 0);
-        (request.id == self.config.node_id.0 && id > first && id < request_id(self.boot + 1, 0)).then(|| id - first)
+        (proposer == self.config.node_id && id > first && id < request_id(self.boot + 1, 0)).then(|| id - first)
     }
 
     /// Completes a response's header, which has its revision from the state machine.
@@ -377,12 +376,6 @@ impl Member {
             db_size_quota: self.config.quota_bytes,
         }
     }
-}
-
-/// Who proposed the command, and under which id.
-fn origin(command: &Command) -> (NodeId, u64) {
-    let Command::Request(request) = command else { return (NodeId(0), 0) };
-    (NodeId(request.id), request.header.as_ref().map_or(0, |header| header.id))
 }
 
 /// An alarm as a status tells of it: Go's text of the message, with the blank at its end.

@@ -1,8 +1,9 @@
 //! The calls that wait for an answer, and their deadlines. Whoever holds a call's number elsewhere asks here whether an
 //! answer is still wanted; so an answer is given once or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use crate::in_order::InOrder;
 use crate::time::Instant;
 use crate::types::CallId;
 
@@ -10,28 +11,28 @@ use crate::types::CallId;
 #[derive(Default)]
 pub(super) struct Calls {
     /// Each with its deadline and, if it writes, when it began.
-    waiting: BTreeMap<CallId, (Instant, Option<Instant>)>,
+    waiting: InOrder<(Instant, Option<Instant>)>,
     deadlines: BTreeSet<(Instant, CallId)>,
 }
 
 impl Calls {
     /// A call begins to wait; `write_begun` is now if it writes.
     pub(super) fn begin(&mut self, call: CallId, deadline: Instant, write_begun: Option<Instant>) {
-        let before = self.waiting.insert(call, (deadline, write_begun));
+        let before = self.waiting.insert(call.0, (deadline, write_begun));
         assert!(before.is_none(), "call {call} is used twice");
         self.deadlines.insert((deadline, call));
     }
 
     /// The call is answered, or given up: true if an answer was still wanted.
     pub(super) fn finish(&mut self, call: CallId) -> bool {
-        let Some((deadline, _)) = self.waiting.remove(&call) else { return false };
+        let Some((deadline, _)) = self.waiting.remove(call.0) else { return false };
         self.deadlines.remove(&(deadline, call));
         true
     }
 
     /// The call has no deadline any more, if an answer is still wanted.
     pub(super) fn let_wait(&mut self, call: CallId) {
-        if let Some((deadline, _)) = self.waiting.get_mut(&call) {
+        if let Some((deadline, _)) = self.waiting.get_mut(call.0) {
             self.deadlines.remove(&(*deadline, call));
             *deadline = Instant::NEVER;
             self.deadlines.insert((*deadline, call));
@@ -40,7 +41,7 @@ impl Calls {
 
     /// Whether an answer is still wanted.
     pub(super) fn wants(&self, call: CallId) -> bool {
-        self.waiting.contains_key(&call)
+        self.waiting.get(call.0).is_some()
     }
 
     /// Takes out a call whose deadline has passed, with the time at which it began if it writes.
@@ -49,7 +50,7 @@ impl Calls {
         if deadline > now {
             return None;
         }
-        let (_, write_begun) = self.waiting.get(&call).copied()?;
+        let (_, write_begun) = self.waiting.get(call.0).copied()?;
         self.finish(call);
         Some((call, write_begun))
     }
@@ -67,6 +68,6 @@ impl Calls {
     /// Takes out all of them, in the order of their numbers.
     pub(super) fn drain(&mut self) -> Vec<CallId> {
         self.deadlines.clear();
-        std::mem::take(&mut self.waiting).into_keys().collect()
+        std::mem::take(&mut self.waiting).iter().map(|(call, _)| CallId(call)).collect()
     }
 }

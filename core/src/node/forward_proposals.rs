@@ -108,8 +108,7 @@ impl Member {
         let again_at = self.now + self.retry_interval();
         let mut proposals = Vec::with_capacity(batch.len());
         for sequence in batch.iter().copied() {
-            let data = self.proposals.get(sequence).expect("listed").data.clone();
-            self.proposals.place(sequence, Place::Forwarded { term, again_at });
+            let data = self.proposals.forward(sequence, term, again_at);
             proposals.push(pb::Proposal { sequence, data });
         }
         if batch.len() > 1 {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::in_order::InOrder;
 use crate::time::Instant;
 use crate::types::{CallId, NodeId, Term};
 
@@ -54,7 +55,7 @@ pub(super) struct Proposal {
 #[derive(Default)]
 pub(super) struct Proposals {
     last_sequence: u64,
-    open: BTreeMap<u64, Proposal>,
+    open: InOrder<Proposal>,
     /// Those at [`Place::Waiting`], with the term whose leader is not to be asked any more.
     waiting: BTreeSet<(Term, u64)>,
     /// Those at [`Place::Forwarded`], by the time to send them again.
@@ -77,12 +78,21 @@ impl Proposals {
 
     /// The proposal of that sequence.
     pub(super) fn get(&self, sequence: u64) -> Option<&Proposal> {
-        self.open.get(&sequence)
+        self.open.get(sequence)
     }
 
     /// The proposal is somewhere else now.
     pub(super) fn place(&mut self, sequence: u64, place: Place) {
-        let proposal = self.open.get_mut(&sequence).expect("only open proposals are placed");
+        self.placed(sequence, place);
+    }
+
+    /// The proposal goes to the leader of `term`; its data.
+    pub(super) fn forward(&mut self, sequence: u64, term: Term, again_at: Instant) -> Bytes {
+        self.placed(sequence, Place::Forwarded { term, again_at }).data.clone()
+    }
+
+    fn placed(&mut self, sequence: u64, place: Place) -> &Proposal {
+        let proposal = self.open.get_mut(sequence).expect("only open proposals are placed");
         unlist(&mut self.waiting, &mut self.again, sequence, proposal.place);
         proposal.place = place;
         match place {
@@ -94,11 +104,12 @@ impl Proposals {
             }
             Place::Appended => {}
         }
+        proposal
     }
 
     /// The proposal is over: applied, or refused, or nobody waits for it.
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Proposal> {
-        let proposal = self.open.remove(&sequence)?;
+        let proposal = self.open.remove(sequence)?;
         unlist(&mut self.waiting, &mut self.again, sequence, proposal.place);
         Some(proposal)
     }
@@ -106,7 +117,7 @@ impl Proposals {
     /// Forgets the calls for which `wants` does not hold. One that may have been appended can still take effect.
     pub(super) fn retain(&mut self, wants: impl Fn(CallId) -> bool) {
         let unwanted = |proposal: &Proposal| proposal.call.is_some_and(|call| !wants(call));
-        let over: Vec<u64> = self.open.iter().filter(|(_, p)| unwanted(p)).map(|(sequence, _)| *sequence).collect();
+        let over: Vec<u64> = self.open.iter().filter(|(_, p)| unwanted(p)).map(|(sequence, _)| sequence).collect();
         for sequence in over {
             self.remove(sequence);
         }

@@ -71,8 +71,7 @@ impl Member {
         result: Result<Response, Status>,
         out: &mut Outputs,
     ) {
-        let Command::Request(request) = command else { return self.reply(call, result, out) };
-        match &request.compaction {
+        match command.compaction() {
             Some(compaction) if compaction.physical && matches!(result, Ok(_) | Err(Status::Compacted)) => {
                 if self.state.as_view().has_swept(compaction.revision) {
                     return self.reply(call, result, out);

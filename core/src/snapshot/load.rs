@@ -413,7 +413,7 @@ mod tests {
             checkpoint,
         ];
         for (at, request) in requests.into_iter().enumerate() {
-            state.apply(LogIndex(at as u64 + 1), &Command::Request(request)).result.expect("all of this is allowed");
+            state.apply(LogIndex(at as u64 + 1), &Command::from(request)).result.expect("all of this is allowed");
         }
         state
     }

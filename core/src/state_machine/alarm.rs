@@ -85,10 +85,19 @@ impl Alarms {
             || entry.compaction.is_some()
             || entry.lease_grant.is_some()
             || entry.lease_revoke.is_some();
+        self.admit_write(is_clients, quota::of_entry(entry))
+    }
+
+    /// The same for a put.
+    pub(crate) fn admit_put(&self, put: &pb::PutRequest) -> Result<(), Status> {
+        if self.on.is_empty() { Ok(()) } else { self.admit_write(true, quota::of_put(put)) }
+    }
+
+    fn admit_write(&self, is_clients: bool, cost_bytes: i64) -> Result<(), Status> {
         if is_clients && self.any(pb::AlarmType::Corrupt) {
             return Err(Status::Corrupt);
         }
-        if quota::of_entry(entry) > 0 && self.any(pb::AlarmType::Nospace) {
+        if cost_bytes > 0 && self.any(pb::AlarmType::Nospace) {
             return Err(Status::NoSpace);
         }
         Ok(())

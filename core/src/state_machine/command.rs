@@ -14,14 +14,42 @@ use crate::types::{ClusterId, LogIndex, NodeId, Term};
 
 /// What an entry asks for.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant, reason = "lives for one call; a box would cost every entry an allocation")]
 pub enum Command {
     /// Nothing: the entry that opens a leader's term, or one that leaves a joint configuration.
     Empty,
-    /// A client's write, or a member's own.
-    Request(pb::InternalRaftRequest),
+    /// A put and nothing else, of no user: most entries are one.
+    Put(PlainPut),
+    /// Another write of a client's, or a member's own.
+    Request(Box<pb::InternalRaftRequest>),
     /// A change of the members.
     ConfChange(MemberChange),
+}
+
+/// A put that is all that its entry asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlainPut {
+    /// Who proposed it; 0 if that does not stand there.
+    pub proposer: NodeId,
+    /// Under which id; 0 for none.
+    pub request_id: u64,
+    /// The put.
+    pub put: pb::PutRequest,
+}
+
+impl From<pb::InternalRaftRequest> for Command {
+    /// What the entry of this request asks for.
+    fn from(request: pb::InternalRaftRequest) -> Command {
+        if !plain_put::is_plain(&request) {
+            return Command::Request(Box::new(request));
+        }
+        let request_id = request.header.map_or(0, |header| header.id);
+        Command::Put(PlainPut { proposer: NodeId(request.id), request_id, put: request.put.expect("it is a put") })
+    }
+}
+
+/// The bytes of an entry that asks for this.
+pub(crate) fn encode_request(request: &pb::InternalRaftRequest) -> Bytes {
+    plain_put::encode(request).unwrap_or_else(|| request.encode_to_vec()).into()
 }
 
 /// A change of the members: etcd's `ConfChange` with its context.
@@ -88,20 +116,39 @@ impl Command {
         match kind {
             EntryKind::Normal | EntryKind::ConfChangeV2 if data.is_empty() => Ok(Command::Empty),
             EntryKind::Normal => match plain_put::decode(data) {
-                Some(request) => Ok(Command::Request(request)),
-                None => pb::InternalRaftRequest::decode(data.clone()).map(Command::Request).map_err(unreadable),
+                Some(put) => Ok(Command::Put(put)),
+                None => pb::InternalRaftRequest::decode(data.clone()).map(Command::from).map_err(unreadable),
             },
             EntryKind::ConfChange => MemberChange::decode(data).map(Command::ConfChange),
             EntryKind::ConfChangeV2 => Err(unreadable("members change by simple conf changes only")),
         }
     }
 
+    fn request(&self) -> Option<&pb::InternalRaftRequest> {
+        match self {
+            Command::Request(request) => Some(request),
+            Command::Empty | Command::Put(_) | Command::ConfChange(_) => None,
+        }
+    }
+
+    /// Who proposed it, and under which id; 0 for what does not stand there.
+    pub fn origin(&self) -> (NodeId, u64) {
+        match self {
+            Command::Put(put) => (put.proposer, put.request_id),
+            Command::Request(request) => (NodeId(request.id), request.header.as_ref().map_or(0, |header| header.id)),
+            Command::Empty | Command::ConfChange(_) => (NodeId(0), 0),
+        }
+    }
+
+    /// The compaction that it asks for.
+    pub fn compaction(&self) -> Option<&pb::CompactionRequest> {
+        self.request()?.compaction.as_ref()
+    }
+
     /// How many records it asks to be swept.
     pub fn swept_records(&self) -> usize {
-        match self {
-            Command::Request(request) => request.sweep.as_ref().map_or(0, |sweep| sweep.records as usize),
-            Command::Empty | Command::ConfChange(_) => 0,
-        }
+        let sweep = self.request().and_then(|request| request.sweep.as_ref());
+        sweep.map_or(0, |sweep| sweep.records as usize)
     }
 
     /// Whether it adds no data of a client's to the store: it deletes, compacts or revokes, or is about members,
@@ -109,6 +156,7 @@ impl Command {
     pub fn adds_no_data(&self) -> bool {
         match self {
             Command::Empty | Command::ConfChange(_) => true,
+            Command::Put(_) => false,
             Command::Request(request) => {
                 request.delete_range.is_some()
                     || request.compaction.is_some()

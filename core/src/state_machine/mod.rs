@@ -24,7 +24,8 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberChange, bootstrap_entries};
+pub(crate) use command::encode_request;
+pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberChange, PlainPut, bootstrap_entries};
 pub use key_range::KeyRange;
 pub use lease::{LEASE_TTL_MAX_S, LeaseRecord, LeaseTime};
 pub use mvcc::SWEEP_RECORDS_MAX;

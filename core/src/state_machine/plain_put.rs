@@ -1,27 +1,88 @@
-//! A put as it comes in an entry, read by hand: most entries are one, and each is read on every member.
+//! A put as it stands in an entry, read and written by hand: most entries are one, and each is read on every member.
 
 use bytes::Bytes;
+use prost::encoding::encoded_len_varint;
 
-use crate::fields::{BYTES, Malformed, NUMBER, delimited, key, varint};
+use super::command::PlainPut;
+use crate::fields::{BYTES, Head, Malformed, NUMBER, Tag, delimited, key, put_bytes, varint};
 use crate::proto::etcdserverpb as pb;
+use crate::types::NodeId;
 
-/// The request of an entry that is a put and nothing else, as the generated code would read it. `None` for whatever is
-/// not that, also what is malformed: that is for the generated code.
+/// Where an entry has who proposed it, its put, and the header with its id.
+const PROPOSER_TAG: Tag = 1;
+const PUT_TAG: Tag = 4;
+const HEADER_TAG: Tag = 100;
+
+/// Whether a request is a put and nothing else, of no user.
+pub(super) fn is_plain(request: &pb::InternalRaftRequest) -> bool {
+    let nameless = |header: &pb::RequestHeader| header.username.is_empty() && header.auth_revision == 0;
+    let pb::InternalRaftRequest {
+        header,
+        id: _,
+        put: Some(_),
+        delete_range: None,
+        txn: None,
+        compaction: None,
+        lease_grant: None,
+        lease_revoke: None,
+        alarm: None,
+        lease_checkpoint: None,
+        cluster_member_attr_set: None,
+        sweep: None,
+        quota_reached: None,
+    } = request
+    else {
+        return false;
+    };
+    header.as_ref().is_none_or(nameless)
+}
+
+/// The entry of a request as the generated code would write it, if it is plain.
+pub(super) fn encode(request: &pb::InternalRaftRequest) -> Option<Vec<u8>> {
+    let put = request.put.as_ref().filter(|_| is_plain(request))?;
+    let mut behind = Head::<{ 4 * 11 }>::new();
+    behind.number(3, put.lease as u64);
+    for (tag, flag) in [(4, put.prev_kv), (5, put.ignore_value), (6, put.ignore_lease)] {
+        behind.number(tag, u64::from(flag));
+    }
+    let put_len = field_bytes(&put.key) + field_bytes(&put.value) + behind.bytes().len();
+    let mut head = Head::<{ 2 * 11 }>::new();
+    head.number(PROPOSER_TAG, request.id);
+    head.length(PUT_TAG, put_len);
+    let mut tail = Head::<{ 2 * 12 }>::new();
+    if let Some(header) = &request.header {
+        tail.length(HEADER_TAG, if header.id == 0 { 0 } else { 1 + encoded_len_varint(header.id) });
+        tail.number(1, header.id);
+    }
+    let mut out = Vec::with_capacity(head.bytes().len() + put_len + tail.bytes().len());
+    out.extend_from_slice(head.bytes());
+    put_bytes(1, &put.key, &mut out);
+    put_bytes(2, &put.value, &mut out);
+    out.extend_from_slice(behind.bytes());
+    out.extend_from_slice(tail.bytes());
+    Some(out)
+}
+
+/// How long a field of these bytes is.
+fn field_bytes(bytes: &Bytes) -> usize {
+    if bytes.is_empty() { 0 } else { 1 + encoded_len_varint(bytes.len() as u64) + bytes.len() }
+}
+
+/// The put of an entry that is one and nothing else, as the generated code would read it. `None` for whatever is not
+/// that, also what is malformed: that is for the generated code.
 #[inline]
-pub(super) fn decode(data: &Bytes) -> Option<pb::InternalRaftRequest> {
-    // The request is large, since it could be anything: it is made last, where it stays.
+pub(super) fn decode(data: &Bytes) -> Option<PlainPut> {
     let (mut id, mut read_put, mut read_header) = (0, None, None);
     let mut rest = &data[..];
     while !rest.is_empty() {
         match key(&mut rest).ok()? {
-            (1, NUMBER) => id = varint(&mut rest).ok()?,
-            (4, BYTES) if read_put.is_none() => read_put = Some(put(data, delimited(&mut rest).ok()?)?),
-            (100, BYTES) if read_header.is_none() => read_header = Some(header(delimited(&mut rest).ok()?)?),
+            (PROPOSER_TAG, NUMBER) => id = varint(&mut rest).ok()?,
+            (PUT_TAG, BYTES) if read_put.is_none() => read_put = Some(put(data, delimited(&mut rest).ok()?)?),
+            (HEADER_TAG, BYTES) if read_header.is_none() => read_header = Some(header(delimited(&mut rest).ok()?)?),
             _ => return None,
         }
     }
-    let put = Some(read_put?);
-    Some(pb::InternalRaftRequest { header: read_header, id, put, ..Default::default() })
+    Some(PlainPut { proposer: NodeId(id), request_id: read_header.unwrap_or(0), put: read_put? })
 }
 
 /// The put that stands in `rest`, a part of `data`, whose memory it shares.
@@ -42,17 +103,16 @@ fn put(data: &Bytes, mut rest: &[u8]) -> Option<pb::PutRequest> {
     Some(put)
 }
 
-/// A header that names the request, and no user.
-fn header(mut rest: &[u8]) -> Option<pb::RequestHeader> {
-    let mut header = pb::RequestHeader::default();
+/// The id in a header that names the request, and no user.
+fn header(mut rest: &[u8]) -> Option<u64> {
+    let mut id = 0;
     while !rest.is_empty() {
         match key(&mut rest).ok()? {
-            (1, NUMBER) => header.id = varint(&mut rest).ok()?,
-            (3, NUMBER) => header.auth_revision = varint(&mut rest).ok()?,
+            (1, NUMBER) => id = varint(&mut rest).ok()?,
             _ => return None,
         }
     }
-    Some(header)
+    Some(id)
 }
 
 #[cfg(test)]
@@ -61,6 +121,7 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
 
+    use super::super::command::Command;
     use super::*;
 
     fn bytes() -> impl Strategy<Value = Bytes> {
@@ -99,9 +160,17 @@ mod tests {
         #[test]
         fn a_put_is_read_as_the_generated_code_reads_it(request in request()) {
             let data = Bytes::from(request.encode_to_vec());
-            let is_plain = request.put.is_some() && request.compaction.is_none();
-            let names_a_user = request.header.as_ref().is_some_and(|header| !header.username.is_empty());
-            prop_assert_eq!(decode(&data), (is_plain && !names_a_user).then_some(request));
+            let read = decode(&data).map(Command::Put);
+            match Command::from(request) {
+                plain @ Command::Put(_) => prop_assert_eq!(read, Some(plain)),
+                _ => prop_assert_eq!(read, None),
+            }
+        }
+
+        #[test]
+        fn a_put_is_written_as_the_generated_code_writes_it(request in request()) {
+            let is_plain = matches!(Command::from(request.clone()), Command::Put(_));
+            prop_assert_eq!(encode(&request), is_plain.then(|| request.encode_to_vec()));
         }
 
         #[test]
@@ -124,7 +193,7 @@ mod tests {
             }
             let data = Bytes::from(data);
             if let Some(read) = decode(&data) {
-                prop_assert_eq!(pb::InternalRaftRequest::decode(data), Ok(read));
+                prop_assert_eq!(pb::InternalRaftRequest::decode(data).map(Command::from), Ok(Command::Put(read)));
             }
         }
     }

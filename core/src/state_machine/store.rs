@@ -37,6 +37,7 @@ impl Store {
         let result = match command {
             Command::Empty => Ok(self.member_list()),
             Command::ConfChange(change) => self.change_member(change),
+            Command::Put(put) => self.put_alone(&put.put, asker),
             Command::Request(request) => self.request(request, asker, &mut leases),
         };
         // Every entry, whatever its kind and outcome, counts as applied (zoo, row 15), and drives the sweep.
@@ -51,13 +52,11 @@ impl Store {
         asker: Asker,
         changes: &mut Vec<LeaseChange>,
     ) -> Result<Response, Status> {
-        self.alarms.admit(request)?;
         if let Some(put) = &request.put {
-            txn::check_put(self, put)?;
-            let response = self.put(put, asker);
-            self.mvcc.commit();
-            Ok(Response::Put(response))
-        } else if let Some(delete) = &request.delete_range {
+            return self.put_alone(put, asker);
+        }
+        self.alarms.admit(request)?;
+        if let Some(delete) = &request.delete_range {
             let response = self.delete_range(delete, asker);
             self.mvcc.commit();
             Ok(Response::DeleteRange(response))
@@ -91,6 +90,15 @@ impl Store {
             // A kind that this version does not know changes nothing.
             Ok(self.member_list())
         }
+    }
+
+    /// A put that is no part of a transaction.
+    fn put_alone(&mut self, put: &pb::PutRequest, asker: Asker) -> Result<Response, Status> {
+        self.alarms.admit_put(put)?;
+        txn::check_put(self, put)?;
+        let response = self.put(put, asker);
+        self.mvcc.commit();
+        Ok(Response::Put(response))
     }
 
     /// Runs a put that [`txn::check_put`] let pass, in the transaction in progress.

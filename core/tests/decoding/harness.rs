@@ -51,7 +51,7 @@ fn decode(kind: u8, bytes: Bytes) -> Result<Request, prost::DecodeError> {
 fn store() -> StateMachine {
     let mut machine = StateMachine::default();
     let mut apply = |entry: pb::InternalRaftRequest| {
-        machine.apply(machine.applied().next(), &Command::Request(entry)).result.expect("it is valid");
+        machine.apply(machine.applied().next(), &Command::from(entry)).result.expect("it is valid");
     };
     let grant = pb::LeaseGrantRequest { id: 7, ttl: 60 };
     apply(pb::InternalRaftRequest { lease_grant: Some(grant), ..Default::default() });
@@ -97,7 +97,7 @@ fn write(request: Request) -> Fate {
         return Fate::Refused(status);
     }
     let command = Command::decode(EntryKind::Normal, &bytes).expect("what a client could send can be decoded again");
-    assert_eq!(command, Command::Request(entry), "the log keeps it as it is");
+    assert_eq!(command, Command::from(entry), "the log keeps it as it is");
     let mut machine = store();
     let applied = machine.apply(machine.applied().next(), &command);
     assert_eq!(machine.digest(), machine.recompute_digest(), "the digest moves along with the state");

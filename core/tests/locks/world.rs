@@ -47,7 +47,7 @@ impl World {
         self.drawn += 1;
         let entry = validate::propose(request.clone(), proposal).expect("a write");
         let index = self.machine.applied().next();
-        self.machine.apply(index, &Command::Request(entry)).result
+        self.machine.apply(index, &Command::from(entry)).result
     }
 
     /// The store as it is.

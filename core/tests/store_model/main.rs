@@ -46,13 +46,20 @@ fn entry(machine: &StateMachine, step: &Step) -> Option<Command> {
     };
     validate::validate(&request, &LIMITS).ok()?;
     let proposal = validate::Proposal { id: 1, drawn_lease: LeaseId(99), lease_ttl_min_s: 2 };
-    validate::propose(request, proposal).map(Command::Request)
+    validate::propose(request, proposal).map(Command::from)
 }
 
-fn run_model(model: &mut Model, request: pb::InternalRaftRequest) -> Result<Response, Status> {
-    if let Some(put) = request.put {
-        model.put(&put).map(Response::Put)
-    } else if let Some(delete) = request.delete_range {
+/// What the model answers, if it knows such entries.
+fn run_model(model: &mut Model, command: Command) -> Option<Result<Response, Status>> {
+    match command {
+        Command::Put(put) => Some(model.put(&put.put).map(Response::Put)),
+        Command::Request(request) => Some(run_request(model, *request)),
+        Command::Empty | Command::ConfChange(_) => None,
+    }
+}
+
+fn run_request(model: &mut Model, request: pb::InternalRaftRequest) -> Result<Response, Status> {
+    if let Some(delete) = request.delete_range {
         Ok(Response::DeleteRange(model.delete_range(&delete)))
     } else if let Some(txn) = request.txn {
         model.txn(&txn).map(Response::Txn)
@@ -160,8 +167,8 @@ proptest! {
             let unheard = silent.apply_for(index, &command, Asker::IsElsewhere);
             prop_assert_eq!(unheard.result.map(|_| ()), found.clone().map(|_| ()));
             prop_assert_eq!(silent.digest(), machine.digest());
-            if let Command::Request(request) = command {
-                prop_assert_eq!(found, run_model(&mut model, request), "{:?}", step);
+            if let Some(expected) = run_model(&mut model, command) {
+                prop_assert_eq!(found, expected, "{:?}", step);
             }
             prop_assert_eq!(machine.view().revision(), model.revision);
             prop_assert_eq!(machine.digest(), machine.recompute_digest());

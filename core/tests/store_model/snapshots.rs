@@ -2,7 +2,7 @@
 
 use detcd_core::log::{ConfState, SnapshotMeta};
 use detcd_core::snapshot::{SnapshotError, SnapshotLoader, SnapshotWriter, read_header};
-use detcd_core::state_machine::{Command, StateMachine};
+use detcd_core::state_machine::StateMachine;
 use detcd_core::types::{ClusterId, NodeId, Term};
 use proptest::prelude::*;
 
@@ -48,9 +48,7 @@ fn run(steps: &[Step], machine: &mut StateMachine, model: &mut Model) {
     for step in steps {
         let Some(command) = entry(machine, step) else { continue };
         machine.apply(machine.applied().next(), &command).result.ok();
-        if let Command::Request(request) = command {
-            run_model(model, request).ok();
-        }
+        run_model(model, command);
     }
 }
 

@@ -154,7 +154,7 @@ impl Generator {
                 let before = self.machine.view().revision();
                 let proposal = Proposal { id: self.draws, drawn_lease: LeaseId(7_000_000), lease_ttl_min_s: 1 };
                 let entry = validate::propose(request.clone(), proposal).expect("a write");
-                let result = self.machine.apply(self.machine.applied().next(), &Command::Request(entry)).result;
+                let result = self.machine.apply(self.machine.applied().next(), &Command::from(entry)).result;
                 let view = self.machine.view();
                 if view.revision() > before {
                     let revision = view.revision();

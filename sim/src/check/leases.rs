@@ -668,7 +668,7 @@ mod tests {
             },
         ];
         for request in requests {
-            let command = detcd_core::state_machine::Command::Request(request);
+            let command = detcd_core::state_machine::Command::from(request);
             state.apply(state.applied().next(), &command).result.expect("allowed");
         }
         state.view()

@@ -118,7 +118,7 @@ impl Replica {
     }
 
     pub(crate) fn apply(&mut self, request: pb::InternalRaftRequest) -> Result<Response, detcd_core::api::Status> {
-        self.0.apply(self.0.applied().next(), &Command::Request(request)).result
+        self.0.apply(self.0.applied().next(), &Command::from(request)).result
     }
 
     pub(crate) fn put(&mut self, key: &str, value: &str) {

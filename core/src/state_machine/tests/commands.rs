@@ -12,7 +12,7 @@ use crate::types::LogIndex;
 #[test]
 fn every_kind_of_entry_advances_applied_and_changes_the_digest() {
     let mut machine = Machine::new();
-    let request = |request| Command::Request(request);
+    let request = |request| Command::from(request);
     let commands = [
         Command::Empty,
         Command::ConfChange(MemberChange { id: 0, node_id: NodeId(9), action: MemberAction::Remove }),
@@ -96,16 +96,16 @@ fn what_adds_no_data_is_told_from_what_puts_anywhere() {
     let op = |request| pb::RequestOp { request: Some(request) };
     let deleting = || op(Request::RequestDeleteRange(delete("a", "")));
     let txn = |success, failure| pb::TxnRequest { success, failure, ..Default::default() };
-    let of_txn = |txn| Command::Request(pb::InternalRaftRequest { txn: Some(txn), ..Default::default() });
+    let of_txn = |txn| Command::from(pb::InternalRaftRequest { txn: Some(txn), ..Default::default() });
     let adds_nothing = [
         Command::Empty,
-        Command::Request(pb::InternalRaftRequest { delete_range: Some(delete("a", "")), ..Default::default() }),
+        Command::from(pb::InternalRaftRequest { delete_range: Some(delete("a", "")), ..Default::default() }),
         of_txn(txn(vec![deleting()], vec![op(Request::RequestTxn(txn(vec![deleting()], vec![])))])),
     ];
     let putting = || op(Request::RequestPut(put("a", "1")));
     let adds = [
-        Command::Request(pb::InternalRaftRequest::default()),
-        Command::Request(pb::InternalRaftRequest { put: Some(put("a", "1")), ..Default::default() }),
+        Command::from(pb::InternalRaftRequest::default()),
+        Command::from(pb::InternalRaftRequest { put: Some(put("a", "1")), ..Default::default() }),
         of_txn(txn(vec![deleting()], vec![putting()])),
         of_txn(txn(vec![op(Request::RequestTxn(txn(vec![], vec![putting()])))], vec![])),
     ];

@@ -15,7 +15,7 @@ fn keys_of(machine: &Machine, id: i64) -> Vec<Bytes> {
 #[test]
 fn a_lease_is_granted_once_and_not_for_longer_than_allowed() {
     let mut machine = Machine::new();
-    let applied = machine.apply(Command::Request(pb::InternalRaftRequest {
+    let applied = machine.apply(Command::from(pb::InternalRaftRequest {
         lease_grant: Some(pb::LeaseGrantRequest { id: 5, ttl: 60 }),
         ..Default::default()
     }));
@@ -39,7 +39,7 @@ fn a_revoked_lease_takes_its_keys_along_in_byte_order_and_in_one_revision() {
     }
     machine.put("other", "v");
     let lease_revoke = Some(pb::LeaseRevokeRequest { id: 5 });
-    let applied = machine.apply(Command::Request(pb::InternalRaftRequest { lease_revoke, ..Default::default() }));
+    let applied = machine.apply(Command::from(pb::InternalRaftRequest { lease_revoke, ..Default::default() }));
     let Ok(Response::LeaseRevoke(response)) = applied.result else { panic!() };
     assert_eq!(revision(&response.header), 6);
     assert_eq!(applied.leases, [LeaseChange::Gone { id: LeaseId(5) }]);
@@ -111,7 +111,7 @@ impl Machine {
         let checkpoint = |&(id, remaining_ttl): &(i64, i64)| pb::LeaseCheckpoint { id, remaining_ttl };
         let checkpoints = remaining.iter().map(checkpoint).collect();
         let lease_checkpoint = Some(pb::LeaseCheckpointRequest { checkpoints, seen_index: seen.0 });
-        let applied = self.apply(Command::Request(pb::InternalRaftRequest { lease_checkpoint, ..Default::default() }));
+        let applied = self.apply(Command::from(pb::InternalRaftRequest { lease_checkpoint, ..Default::default() }));
         assert!(applied.result.is_ok());
         applied.leases
     }
@@ -165,5 +165,5 @@ fn leases_are_checkpointed_whatever_alarms_are_on() {
     assert_eq!(machine.remaining_s(5), 9);
     let lease_checkpoint = Some(pb::LeaseCheckpointRequest::default());
     let entry = pb::InternalRaftRequest { lease_checkpoint, ..Default::default() };
-    assert!(Command::Request(entry).adds_no_data(), "nor whether there is room");
+    assert!(Command::from(entry).adds_no_data(), "nor whether there is room");
 }

@@ -65,7 +65,7 @@ impl Machine {
     }
 
     fn request(&mut self, request: pb::InternalRaftRequest) -> Result<Response, Status> {
-        self.apply(Command::Request(request)).result
+        self.apply(Command::from(request)).result
     }
 
     fn try_put(&mut self, put: pb::PutRequest) -> Result<pb::PutResponse, Status> {

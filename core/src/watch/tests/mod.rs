@@ -48,7 +48,7 @@ impl Bench {
     /// Applies an entry without telling the hub.
     fn apply(&mut self, request: pb::InternalRaftRequest) {
         let index = self.machine.applied().next();
-        self.machine.apply(index, &Command::Request(request)).result.expect("the entry is valid");
+        self.machine.apply(index, &Command::from(request)).result.expect("the entry is valid");
     }
 
     fn put_silently(&mut self, key: &str, value: &str) {
