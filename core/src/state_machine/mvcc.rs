@@ -68,10 +68,10 @@ impl Default for Mvcc {
 
 // Writing.
 impl Mvcc {
-    /// Writes a version of `key` and returns the version that it supersedes. Without `value` or `lease`, the former
+    /// Writes a version of `key` and returns the version that it supersedes, with the lease of that. Without `value` or `lease`, the former
     /// ones are kept. Whoever proposes makes sure that there are any; should an entry ask for them where there are
     /// none, all members take an empty value and no lease.
-    pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<Record> {
+    pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<(Record, i64)> {
         let at = self.next_position();
         let value = value.map(|value| &value[..]);
         let newest = match IndexKey::short(key) {
@@ -92,9 +92,10 @@ impl Mvcc {
             version: before.version + 1,
             lease: lease.unwrap_or(before.lease),
         };
-        let record = self.history.append(&contents, Some(Predecessor { at: newest.at(), lineage: before.lineage }));
+        let newest_at = Position { revision: newest.revision(), sub: before.sub };
+        let record = self.history.append(&contents, Some(Predecessor { at: newest_at, lineage: before.lineage }));
         self.live_bytes += record.logical_bytes() - newest.logical_bytes();
-        Some(std::mem::replace(newest, record))
+        Some((std::mem::replace(newest, record), before.lease))
     }
 
     /// Adds the first version of a key that does not exist, or no longer.

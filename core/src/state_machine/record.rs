@@ -146,7 +146,7 @@ impl Record {
     }
 
     #[inline]
-    fn revision(&self) -> Revision {
+    pub(super) fn revision(&self) -> Revision {
         Revision::from_le_bytes(self.data[..8].try_into().expect("eight bytes"))
     }
 

@@ -105,8 +105,8 @@ impl Store {
     pub(crate) fn put(&mut self, request: &pb::PutRequest, asker: Asker) -> pb::PutResponse {
         let value = (!request.ignore_value).then_some(&request.value);
         let lease = (!request.ignore_lease).then_some(request.lease);
-        let previous = self.mvcc.put(&request.key, value, lease);
-        let former_lease = previous.as_ref().map_or(0, |previous| previous.lease());
+        let (previous, former_lease) = self.mvcc.put(&request.key, value, lease).unzip();
+        let former_lease = former_lease.unwrap_or(0);
         let new_lease = lease.unwrap_or(former_lease);
         self.leases.attach(&request.key, former_lease, new_lease);
         let tells = request.prev_kv && asker == Asker::Waits;
