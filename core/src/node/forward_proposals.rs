@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::member::{Member, Unproposed};
-use super::proposals::{Place, Verdict};
+use super::proposals::{Place, Proposals, Verdict};
 use crate::effect::Outputs;
 use crate::proto::detcdpeer as pb;
 use crate::proto::detcdpeer::forward_request::What;
@@ -29,11 +29,14 @@ pub(super) struct Forwarded {
     data: Bytes,
 }
 
-/// The messages with proposals that are unanswered, to the leader of one term.
+/// The messages with proposals that may be unanswered, to the leader of one term.
 #[derive(Default)]
 pub(super) struct ForwardsInFlight {
     term: Term,
+    /// In the order in which they left.
     messages: Vec<Message>,
+    /// How many proposals had left their leader when the messages were last looked through.
+    looked_at: u64,
 }
 
 /// A message with proposals.
@@ -45,16 +48,21 @@ struct Message {
 }
 
 impl ForwardsInFlight {
-    /// How many there are to the leader of `term`; `is_open` says whether a proposal is still unanswered.
-    fn count(&mut self, term: Term, now: Instant, is_open: impl Fn(u64) -> bool) -> usize {
+    /// Whether as many as may be are unanswered by the leader of `term`.
+    fn are_full(&mut self, term: Term, now: Instant, max: usize, proposals: &Proposals) -> bool {
         if self.term != term {
-            *self = ForwardsInFlight { term, messages: Vec::new() };
+            *self = ForwardsInFlight { term, ..ForwardsInFlight::default() };
         }
-        self.messages.retain(|message| now < message.until && is_open(message.last_sequence));
-        self.messages.len()
+        let is_over = |message: &Message| now >= message.until;
+        let is_changed = self.looked_at != proposals.left_leaders() || self.messages.first().is_some_and(is_over);
+        if self.messages.len() >= max && is_changed {
+            self.messages.retain(|message| !is_over(message) && proposals.is_forwarded(message.last_sequence));
+            self.looked_at = proposals.left_leaders();
+        }
+        self.messages.len() >= max
     }
 
-    /// A message leaves to the leader of the term that was counted for last.
+    /// A message leaves to the leader of the term that was asked about last.
     fn begin(&mut self, last_sequence: u64, until: Instant) {
         self.messages.push(Message { last_sequence, until });
     }
@@ -67,8 +75,8 @@ impl Member {
         if sequences.is_empty() && self.proposals.none_waiting() {
             return;
         }
-        let is_open = |sequence| self.proposals.is_forwarded(sequence);
-        if self.forwards.count(term, self.now, is_open) < self.config.forwards_in_flight_max.max(1) {
+        let max = self.config.forwards_in_flight_max.max(1);
+        if !self.forwards.are_full(term, self.now, max, &self.proposals) {
             sequences.append(&mut self.proposals.waiting(term));
         }
         let mut rest = &sequences[..];

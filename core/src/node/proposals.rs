@@ -41,6 +41,12 @@ pub(super) enum Place {
     },
 }
 
+impl Place {
+    fn is_forwarded(self) -> bool {
+        matches!(self, Place::Forwarded { .. })
+    }
+}
+
 /// One proposal.
 pub(super) struct Proposal {
     /// Who waits; `None` if the member itself proposed it.
@@ -60,6 +66,8 @@ pub(super) struct Proposals {
     waiting: BTreeSet<(Term, u64)>,
     /// Those at [`Place::Forwarded`], by the time to send them again.
     again: BTreeSet<(Instant, u64)>,
+    /// How often one was at [`Place::Forwarded`] and is not there any more, or is anew.
+    left_leaders: u64,
 }
 
 impl Proposals {
@@ -93,6 +101,7 @@ impl Proposals {
 
     fn placed(&mut self, sequence: u64, place: Place) -> &Proposal {
         let proposal = self.open.get_mut(sequence).expect("only open proposals are placed");
+        self.left_leaders += u64::from(proposal.place.is_forwarded());
         unlist(&mut self.waiting, &mut self.again, sequence, proposal.place);
         proposal.place = place;
         match place {
@@ -110,6 +119,7 @@ impl Proposals {
     /// The proposal is over: applied, or refused, or nobody waits for it.
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Proposal> {
         let proposal = self.open.remove(sequence)?;
+        self.left_leaders += u64::from(proposal.place.is_forwarded());
         unlist(&mut self.waiting, &mut self.again, sequence, proposal.place);
         Some(proposal)
     }
@@ -140,7 +150,13 @@ impl Proposals {
 
     /// Whether a leader was asked for that proposal, and has neither refused it nor is it applied.
     pub(super) fn is_forwarded(&self, sequence: u64) -> bool {
-        self.get(sequence).is_some_and(|proposal| matches!(proposal.place, Place::Forwarded { .. }))
+        self.get(sequence).is_some_and(|proposal| proposal.place.is_forwarded())
+    }
+
+    /// How often a proposal that a leader was asked for was refused, applied, forgotten or sent again: what
+    /// [`Proposals::is_forwarded`] says is the same as long as this is.
+    pub(super) fn left_leaders(&self) -> u64 {
+        self.left_leaders
     }
 
     /// When the next forwarded proposal is to be sent again.
