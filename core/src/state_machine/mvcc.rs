@@ -68,9 +68,9 @@ impl Default for Mvcc {
 
 // Writing.
 impl Mvcc {
-    /// Writes a version of `key` and returns the version that it supersedes, with the lease of that. Without `value` or `lease`, the former
-    /// ones are kept. Whoever proposes makes sure that there are any; should an entry ask for them where there are
-    /// none, all members take an empty value and no lease.
+    /// Writes a version of `key` and returns the version that it supersedes, with the lease of that. Without `value` or
+    /// `lease`, the former ones are kept. Whoever proposes makes sure that there are any; should an entry ask for them
+    /// where there are none, all members take an empty value and no lease.
     pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<(Record, i64)> {
         let at = self.next_position();
         let value = value.map(|value| &value[..]);
