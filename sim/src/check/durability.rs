@@ -13,11 +13,10 @@
 //! That the revision still has the same contents is judged by [`super::revisions`] and [`super::replicas_agree`].
 //! Membership is fixed: all configured members vote.
 
-use std::collections::BTreeMap;
-
 use detcd_core::types::{LogIndex, Revision, Term};
 use detcd_core::{NodeStatus, Note, Role};
 
+use super::by_term::ByTerm;
 use super::model::has_effect;
 use super::recent::Recent;
 use super::serializability::header_revision;
@@ -55,7 +54,7 @@ pub struct Durability {
     acknowledged: Recent<LogIndex, Revision>,
     newest_leader: Term,
     /// By the newest leader's term at the time: the newest revision acknowledged by then.
-    acknowledged_under: BTreeMap<Term, (Revision, OpId)>,
+    acknowledged_under: ByTerm<(Revision, OpId)>,
     /// The newest revision in `acknowledged`; who has reached it lacks nothing.
     acknowledged_max: Revision,
 }
@@ -71,7 +70,7 @@ impl Durability {
             reached: Recent::new(WINDOW),
             acknowledged: Recent::new(WINDOW),
             newest_leader: Term(0),
-            acknowledged_under: BTreeMap::new(),
+            acknowledged_under: ByTerm::default(),
             acknowledged_max: 0,
         }
     }
@@ -122,7 +121,7 @@ impl Durability {
         }
         if status.role == Role::Leader
             && self.applied_term[node] == Some(status.term)
-            && let Some((_, (needed, op))) = self.acknowledged_under.range(..status.term).next_back()
+            && let Some((needed, op)) = self.acknowledged_under.before(status.term)
             && revision < *needed
         {
             return Err(format!(
@@ -135,14 +134,10 @@ impl Durability {
     }
 
     fn acknowledged(&mut self, op: OpId, revision: Revision) -> Result<(), String> {
-        let newest = self.acknowledged_under.entry(self.newest_leader).or_insert((revision, op));
-        *newest = (*newest).max((revision, op));
         // Under a newer leader everything acknowledged under older ones counts too.
-        if let Some((_, older)) = self.acknowledged_under.range(..self.newest_leader).next_back().map(|(t, o)| (*t, *o))
-            && let Some(newest) = self.acknowledged_under.get_mut(&self.newest_leader)
-        {
-            *newest = (*newest).max(older);
-        }
+        let older = self.acknowledged_under.before(self.newest_leader).copied();
+        let newest = self.acknowledged_under.get_or_insert(self.newest_leader, (revision, op));
+        *newest = (*newest).max((revision, op)).max(older.unwrap_or((revision, op)));
         let Some(reached) = self.reached.at_or_after(revision).copied() else { return Ok(()) };
         if let Some(at_least) = self.acknowledged.get_or_insert(reached.last, revision) {
             *at_least = (*at_least).max(revision);

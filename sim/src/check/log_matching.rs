@@ -20,12 +20,12 @@
 //! Each member's log is shadowed from what it says about appending. After a crash the part that was not durable is
 //! unknown until it is appended again, or until a check can do without it.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use detcd_core::digest::Digest;
 use detcd_core::types::{LogIndex, Term};
 use detcd_core::{NodeStatus, Note, Phase, Role};
 
+use super::by_term::ByTerm;
+use super::log_terms::LogTerms;
 use super::recent::Recent;
 use super::{CheckConfig, Checker, Interest, Violation};
 use crate::observe::{NodeIndex, Observation, Observed};
@@ -47,10 +47,8 @@ struct Known {
 /// One member's log as far as it is known.
 #[derive(Debug, Default)]
 struct Shadow {
-    /// The index before the first entry of `terms`.
-    base: u64,
-    /// The terms of the entries after `base`; unknown where a crash may have taken them.
-    terms: VecDeque<Option<Term>>,
+    /// Unknown where a crash may have taken them.
+    terms: LogTerms,
     /// The log is durable up to here at least.
     durable: u64,
     /// The newest term that is.
@@ -64,35 +62,16 @@ struct Shadow {
 
 impl Shadow {
     fn last(&self) -> u64 {
-        self.base + self.terms.len() as u64
+        self.terms.last()
     }
 
     fn term(&self, index: u64) -> Option<Term> {
-        let place = usize::try_from(index.checked_sub(self.base + 1)?).ok()?;
-        self.terms.get(place).copied().flatten()
+        self.terms.get(index)
     }
 
     /// The log ends with `index` from now on; entries that nobody spoke of are unknown.
     fn end_at(&mut self, index: u64) {
-        if index < self.base {
-            self.base = index;
-            self.terms.clear();
-        }
-        let length = usize::try_from(index - self.base).unwrap_or(usize::MAX);
-        if length.saturating_sub(self.terms.len()) as u64 > WINDOW_ENTRIES {
-            self.base = index;
-            self.terms.clear();
-            return;
-        }
-        self.terms.resize(length, None);
-    }
-
-    fn push(&mut self, term: Term) {
-        self.terms.push_back(Some(term));
-        if self.terms.len() as u64 > WINDOW_ENTRIES {
-            self.terms.pop_front();
-            self.base += 1;
-        }
+        self.terms.end_at(index, WINDOW_ENTRIES);
     }
 }
 
@@ -106,7 +85,7 @@ pub struct LogMatching {
     /// The newest leader's term so far.
     newest_leader: Term,
     /// By the newest leader's term at the time: the newest entry applied by then.
-    committed: BTreeMap<Term, (LogIndex, Term)>,
+    committed: ByTerm<(LogIndex, Term)>,
 }
 
 impl LogMatching {
@@ -117,7 +96,7 @@ impl LogMatching {
             entries: Recent::new(2 * WINDOW_ENTRIES as usize),
             applied: (LogIndex(0), Term(0)),
             newest_leader: Term(0),
-            committed: BTreeMap::new(),
+            committed: ByTerm::default(),
         }
     }
 
@@ -129,8 +108,7 @@ impl LogMatching {
                 let log = &mut self.logs[node];
                 // A snapshot that the log already contains leaves the rest of the log as it is (thesis 5.1).
                 if log.term(index.0) != Some(*term) {
-                    log.base = index.0 - 1;
-                    log.terms = VecDeque::from([Some(*term)]);
+                    log.terms = LogTerms::beginning_with(index.0, *term);
                 }
                 log.durable = log.durable.min(log.last());
                 self.applied(node, *index, *term)
@@ -170,7 +148,7 @@ impl LogMatching {
             log.end_at(index.0 - 1);
         }
         log.durable = log.durable.min(index.0 - 1);
-        log.push(term);
+        log.terms.push(term, WINDOW_ENTRIES);
         // Most of the time there is one entry at each index.
         let newer = self.entries.newest().map_or(0, |((newest, _), _)| newest.0.saturating_sub(index.0));
         let now = Known { entry, previous };
@@ -199,7 +177,7 @@ impl LogMatching {
         }
         if index > self.applied.0 {
             self.applied = (index, term);
-            self.committed.insert(self.newest_leader, self.applied);
+            *self.committed.get_or_insert(self.newest_leader, self.applied) = self.applied;
         }
         Ok(())
     }
@@ -208,7 +186,7 @@ impl LogMatching {
         let log = &mut self.logs[node];
         log.leads = Some(term);
         self.newest_leader = self.newest_leader.max(term);
-        let Some((_, (index, of_term))) = self.committed.range(..term).next_back() else { return Ok(()) };
+        let Some((index, of_term)) = self.committed.before(term) else { return Ok(()) };
         if log.last() < index.0 {
             return Err(format!("node {node} leads term {term} without index {index}, which was applied"));
         }

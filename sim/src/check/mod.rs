@@ -2,6 +2,7 @@
 //! what is settled.
 
 pub mod alarms;
+mod by_term;
 pub mod compactions;
 pub mod durability;
 pub mod elections;
@@ -11,6 +12,7 @@ pub mod hashes;
 pub mod leases;
 pub mod locks;
 pub mod log_matching;
+mod log_terms;
 mod model;
 #[cfg(test)]
 pub(crate) mod observations;
