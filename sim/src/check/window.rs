@@ -25,6 +25,20 @@ impl<T> Window<T> {
 
     /// What is known of `number`, which is `now` if nothing was known before. `None` if it lies before the window.
     pub(super) fn get_or_insert(&mut self, number: u64, now: T) -> Option<&T> {
+        if !(self.first..self.end()).contains(&number) {
+            self.make_room(number);
+        }
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.known.get_mut(place).map(|known| &*known.get_or_insert(now))
+    }
+
+    /// The number after the last place of `known`.
+    fn end(&self) -> u64 {
+        self.first + self.known.len() as u64
+    }
+
+    /// Makes a place for `number`, which has none, unless it lies before the window.
+    fn make_room(&mut self, number: u64) {
         if self.known.is_empty() {
             self.first = number;
         }
@@ -32,20 +46,17 @@ impl<T> Window<T> {
             self.known.push_front(None);
             self.first -= 1;
         }
-        let end = self.first + self.known.len() as u64;
-        if number.saturating_sub(end) >= self.limit as u64 {
+        if number.saturating_sub(self.end()) >= self.limit as u64 {
             self.known.clear();
             self.first = number;
         }
-        while self.first + self.known.len() as u64 <= number {
+        while self.end() <= number {
             self.known.push_back(None);
             if self.known.len() > self.limit {
                 self.known.pop_front();
                 self.first += 1;
             }
         }
-        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.known.get_mut(place).map(|known| &*known.get_or_insert(now))
     }
 }
 
