@@ -24,7 +24,7 @@ pub enum Observation<'a> {
         /// Which.
         node: NodeIndex,
         /// What happened inside.
-        notes: &'a [Note],
+        notes: Notes<'a>,
         /// How it stands now.
         status: &'a NodeStatus,
         /// Its store now.
@@ -46,6 +46,38 @@ pub enum Observation<'a> {
     Lock(LockEvent<'a>),
     /// Faults have ended: from here on a core of the cluster has to converge.
     Healed,
+}
+
+/// What happened inside a node in one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Notes<'a> {
+    all: &'a [Note],
+    has_rare: bool,
+}
+
+impl<'a> Notes<'a> {
+    /// The notes of a step, in order.
+    pub fn new(all: &'a [Note]) -> Notes<'a> {
+        let is_rare =
+            |note: &Note| !matches!(note, Note::Appended { .. } | Note::Applied { .. } | Note::Durable { .. });
+        Notes { all, has_rare: all.iter().any(is_rare) }
+    }
+
+    /// All of them.
+    pub fn all(self) -> &'a [Note] {
+        self.all
+    }
+
+    /// Whether one of them tells of something else than of entries that were appended, applied or made durable.
+    pub fn has_rare(self) -> bool {
+        self.has_rare
+    }
+
+    /// All of them if a rare one is among them, else none: whoever looks for rare ones finds them here, and most of the
+    /// time nothing to look through.
+    pub fn with_rare(self) -> &'a [Note] {
+        if self.has_rare { self.all } else { &[] }
+    }
 }
 
 /// What a lock worker does about a lock beside its requests.

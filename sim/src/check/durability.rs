@@ -168,7 +168,9 @@ impl Checker for Durability {
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
         let judged = match seen.what {
-            Observation::Stepped { node, notes, status, view } => self.stepped(node, notes, status, view.revision()),
+            Observation::Stepped { node, notes, status, view } => {
+                self.stepped(node, notes.all(), status, view.revision())
+            }
             Observation::Opened { node } | Observation::Crashed { node } => {
                 self.applied_term[node] = None;
                 self.applied[node] = LogIndex(0);

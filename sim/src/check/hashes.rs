@@ -53,7 +53,7 @@ impl Checker for Hashes {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Clients
+        Interest::Returns
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -370,8 +370,8 @@ impl Leases {
         }
         match seen.what {
             Observation::Stepped { node, notes, view, .. } => {
-                notes.iter().try_for_each(|note| self.note(seen.at, note))?;
-                self.stepped(node, notes, view);
+                notes.with_rare().iter().try_for_each(|note| self.note(seen.at, note))?;
+                self.stepped(node, notes.all(), view);
                 Ok(())
             }
             Observation::History(HistoryEvent::Invoke { op, request, .. }) => {

@@ -27,7 +27,7 @@ use std::fmt;
 
 use detcd_core::config::AutoCompaction;
 
-use crate::history::Nanos;
+use crate::history::{HistoryEvent, Nanos};
 use crate::observe::{Observation, Observed};
 
 /// Judges a run.
@@ -60,6 +60,10 @@ pub enum Interest {
     Members,
     /// What clients did and saw, and what becomes of members; but not every step.
     Clients,
+    /// How clients' operations ended, and nothing else.
+    Returns,
+    /// Everything but steps without rare notes.
+    AllButPlainSteps,
     /// Everything.
     All,
 }
@@ -67,16 +71,34 @@ pub enum Interest {
 impl Interest {
     /// Whether `what` is among it.
     pub fn covers(self, what: &Observation<'_>) -> bool {
-        Interest::without(what) != Some(self)
+        Interests::covering(what).contain(self)
+    }
+}
+
+/// A set of interests: a bit of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interests(u8);
+
+impl Interests {
+    /// Those that cover `what`.
+    pub fn covering(what: &Observation<'_>) -> Interests {
+        use Interest::{AllButPlainSteps, Clients, Members, Returns};
+        match what {
+            Observation::Stepped { notes, .. } if notes.has_rare() => Interests::all_but(&[Clients, Returns]),
+            Observation::Stepped { .. } => Interests::all_but(&[Clients, Returns, AllButPlainSteps]),
+            Observation::History(HistoryEvent::Return { .. }) => Interests::all_but(&[Members]),
+            Observation::History(_) | Observation::Lock(_) => Interests::all_but(&[Members, Returns]),
+            _ => Interests::all_but(&[Returns]),
+        }
     }
 
-    /// The only interest that does not cover `what`, if there is one.
-    pub fn without(what: &Observation<'_>) -> Option<Interest> {
-        match what {
-            Observation::Stepped { .. } => Some(Interest::Clients),
-            Observation::History(_) | Observation::Lock(_) => Some(Interest::Members),
-            _ => None,
-        }
+    fn all_but(others: &[Interest]) -> Interests {
+        Interests(!others.iter().fold(0, |bits, other| bits | 1 << *other as u8))
+    }
+
+    /// Whether `interest` is among them.
+    pub fn contain(self, interest: Interest) -> bool {
+        self.0 & 1 << interest as u8 != 0
     }
 }
 

@@ -11,7 +11,7 @@ use detcd_core::types::Revision;
 
 use super::{Checker, Violation};
 use crate::history::{ClientId, HistoryEvent, Nanos, OpId, Outcome};
-use crate::observe::{NodeIndex, Observation, Observed};
+use crate::observe::{NodeIndex, Notes, Observation, Observed};
 
 /// What a checker says of a run.
 pub(crate) fn judge(checker: impl Checker + 'static, run: impl FnOnce(&mut Script)) -> Result<(), Violation> {
@@ -77,7 +77,7 @@ impl Script {
             }
         }
         let (status, view) = (self.statuses[node], self.views[node].clone());
-        self.tell(Observation::Stepped { node, notes, status: &status, view: &view })
+        self.tell(Observation::Stepped { node, notes: Notes::new(notes), status: &status, view: &view })
     }
 
     /// The store of `node` from its next step on.

@@ -117,7 +117,7 @@ impl Checker for ReplicasAgree {
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
         match seen.what {
             Observation::Stepped { node, notes, status, .. } => {
-                self.stepped(node, notes, status).map_err(|detail| Violation::safety(NAME, seen.at, detail))
+                self.stepped(node, notes.all(), status).map_err(|detail| Violation::safety(NAME, seen.at, detail))
             }
             Observation::Crashed { node } | Observation::Opened { node } => {
                 self.applied[node] = None;

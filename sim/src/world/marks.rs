@@ -35,7 +35,7 @@ impl World<'_> {
         *self.marks.entry(mark).or_default() += 1;
     }
 
-    /// Learns from what happened in a step of a member.
+    /// Learns from what happened in a step of a member that notes something rare.
     pub(super) fn learn_notes(&mut self, node: NodeIndex, notes: &[Note]) {
         let mut entry_term = Term(0);
         for note in notes {

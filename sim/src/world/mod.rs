@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use detcd_core::Outputs;
 use detcd_core::types::{Revision, Term};
 
-use crate::check::{self, CheckConfig, Checker, Interest, Violation, ViolationKind};
+use crate::check::{self, CheckConfig, Checker, Interest, Interests, Violation, ViolationKind};
 use crate::history::HistoryEvent;
 use crate::network::Network;
 use crate::observe::{NodeIndex, Observation, Observed};
@@ -305,9 +305,9 @@ impl<'a> World<'a> {
 
 /// Tells the checkers, and keeps the first violation.
 fn tell(checkers: &mut [(Interest, Box<dyn Checker + '_>)], violation: &mut Option<Violation>, seen: &Observed<'_>) {
-    let unconcerned = Interest::without(&seen.what);
+    let concerned = Interests::covering(&seen.what);
     for (interest, checker) in checkers {
-        if Some(*interest) != unconcerned
+        if concerned.contain(*interest)
             && let Err(found) = checker.observe(seen)
         {
             violation.get_or_insert(found);

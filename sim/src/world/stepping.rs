@@ -12,7 +12,7 @@ use super::{World, describe, host, tell};
 use crate::check::ViolationKind;
 use crate::disk::Durable;
 use crate::history::HistoryEvent;
-use crate::observe::{NodeIndex, Observation, Observed};
+use crate::observe::{NodeIndex, Notes, Observation, Observed};
 use crate::report::MessageKey;
 use crate::weather::{Domain, below, nth, permille};
 
@@ -60,12 +60,13 @@ impl World<'_> {
         }
         self.note_leader(node);
         self.witness(node, &view);
-        self.witness_compactions(&out.notes);
-        self.learn_notes(node, &out.notes);
+        let notes = Notes::new(&out.notes);
+        self.witness_compactions(notes.with_rare());
+        self.learn_notes(node, notes.with_rare());
         for note in &out.notes {
             self.record.say(|| format!("({note:?})"));
         }
-        let what = Observation::Stepped { node, notes: &out.notes, status: &status, view: &view };
+        let what = Observation::Stepped { node, notes, status: &status, view: &view };
         tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
         self.perform_all(node, out);
         self.plan_wakeup(node);

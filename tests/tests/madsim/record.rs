@@ -8,7 +8,7 @@ use detcd_core::time::nanos;
 use detcd_core::{NodeStatus, Note, StoreView};
 use detcd_sim::check::{self, CheckConfig, Checker, Interest, Violation};
 use detcd_sim::history::{HistoryEvent, Nanos};
-use detcd_sim::observe::{Observation, Observed};
+use detcd_sim::observe::{Notes, Observation, Observed};
 use madsim::time::TimeHandle;
 
 /// One thing that was seen.
@@ -96,7 +96,7 @@ pub fn judge(record: &Record, members: usize, of_interest: Interest) -> Result<(
             Seen::History(event) => Observation::History(event),
             Seen::Stepped { node, notes, status, view } => {
                 witness(&mut checkers, *at, view, &mut witnessed)?;
-                Observation::Stepped { node: *node, notes, status, view }
+                Observation::Stepped { node: *node, notes: Notes::new(notes), status, view }
             }
         };
         if of_interest.covers(&what) {

@@ -216,7 +216,7 @@ impl Compactions {
             Observation::History(event) => self.take(event)?,
             Observation::Opened { node } | Observation::Crashed { node } => self.forget(node),
             Observation::Stepped { node, notes, view, .. } => {
-                self.step(seen.at, node, notes)?;
+                self.step(seen.at, node, notes.with_rare())?;
                 // What was proposed, was so before anything was applied in this step.
                 if let Some(member) = self.members.as_mut().and_then(|members| members.get_mut(node)) {
                     member.reaches(seen.at, view.revision(), self.clock);

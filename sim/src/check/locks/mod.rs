@@ -148,7 +148,7 @@ impl Locks {
     fn judge(&mut self, seen: &Observed<'_>) -> Result<(), String> {
         match &seen.what {
             Observation::Stepped { notes, .. } => {
-                notes.iter().for_each(|note| self.note(seen.at, note));
+                notes.with_rare().iter().for_each(|note| self.note(seen.at, note));
                 Ok(())
             }
             Observation::History(event) => self.history(seen.at, event),
@@ -430,7 +430,7 @@ impl Checker for Locks {
     }
 
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::AllButPlainSteps
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
