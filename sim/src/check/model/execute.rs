@@ -1,6 +1,6 @@
 //! Executing one request on the state of one revision (contract, section 1.1), and comparing what a client was told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use detcd_core::api::{Request, Response, Status};
@@ -28,8 +28,8 @@ pub(crate) enum Refused {
 pub(crate) struct Done {
     /// Its events, in order.
     pub(crate) events: Vec<Event>,
-    /// The leases that had to exist for it.
-    pub(crate) leases: BTreeSet<i64>,
+    /// The leases that had to exist for it, in order.
+    pub(crate) leases: Vec<i64>,
 }
 
 /// Executes a KV request (not a compaction) on the state of `base` and compares what the client was told with it.
@@ -158,8 +158,10 @@ impl Run<'_> {
     }
 
     fn check_put(&mut self, put: &pb::PutRequest) -> Result<(), Refused> {
-        if put.lease != 0 {
-            self.done.leases.insert(put.lease);
+        if put.lease != 0
+            && let Err(place) = self.done.leases.binary_search(&put.lease)
+        {
+            self.done.leases.insert(place, put.lease);
         }
         if (put.ignore_value || put.ignore_lease) && self.store.at(&put.key, self.base).is_none() {
             return Err(Refused::With(Status::KeyNotFound));

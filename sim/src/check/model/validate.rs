@@ -15,9 +15,10 @@ const LEASE_TTL_MAX_S: i64 = 9_000_000_000;
 
 /// Every reason for which etcd may refuse `request` before it looks at the store. `txn_ops_max` is `--max-txn-ops`.
 ///
-/// Which of several is answered first is not part of the contract.
-pub(crate) fn defects(request: &Request, txn_ops_max: usize) -> BTreeSet<Status> {
-    let mut found = BTreeSet::new();
+/// In no order, some maybe twice: which of several is answered first is not part of the contract.
+pub(crate) fn defects(request: &Request, txn_ops_max: usize) -> Vec<Status> {
+    // A list, since most of the time it stays empty.
+    let mut found = Vec::new();
     match request {
         Request::Range(range) => range_defects(range, &mut found),
         Request::Put(put) => put_defects(put, &mut found),
@@ -26,45 +27,45 @@ pub(crate) fn defects(request: &Request, txn_ops_max: usize) -> BTreeSet<Status>
             txn_defects(txn, txn_ops_max, &mut found);
             for branch in [&txn.success, &txn.failure] {
                 if writes_of(branch).is_none() {
-                    found.insert(Status::DuplicateKey);
+                    found.push(Status::DuplicateKey);
                 }
             }
         }
         Request::LeaseGrant(grant) if grant.ttl > LEASE_TTL_MAX_S => {
-            found.insert(Status::LeaseTtlTooLarge);
+            found.push(Status::LeaseTtlTooLarge);
         }
         _ => {}
     }
     found
 }
 
-fn key_defects(key: &Bytes, found: &mut BTreeSet<Status>) {
+fn key_defects(key: &Bytes, found: &mut Vec<Status>) {
     if key.is_empty() {
-        found.insert(Status::EmptyKey);
+        found.push(Status::EmptyKey);
     }
 }
 
-fn range_defects(range: &pb::RangeRequest, found: &mut BTreeSet<Status>) {
+fn range_defects(range: &pb::RangeRequest, found: &mut Vec<Status>) {
     key_defects(&range.key, found);
     if SortOrder::try_from(range.sort_order).is_err() || SortTarget::try_from(range.sort_target).is_err() {
-        found.insert(Status::InvalidSortOption);
+        found.push(Status::InvalidSortOption);
     }
 }
 
-fn put_defects(put: &pb::PutRequest, found: &mut BTreeSet<Status>) {
+fn put_defects(put: &pb::PutRequest, found: &mut Vec<Status>) {
     key_defects(&put.key, found);
     if put.ignore_value && !put.value.is_empty() {
-        found.insert(Status::ValueProvided);
+        found.push(Status::ValueProvided);
     }
     if put.ignore_lease && put.lease != 0 {
-        found.insert(Status::LeaseProvided);
+        found.push(Status::LeaseProvided);
     }
 }
 
-fn txn_defects(txn: &pb::TxnRequest, ops_max: usize, found: &mut BTreeSet<Status>) {
+fn txn_defects(txn: &pb::TxnRequest, ops_max: usize, found: &mut Vec<Status>) {
     let ops = txn.compare.len().max(txn.success.len()).max(txn.failure.len());
     if ops > ops_max {
-        found.insert(Status::TooManyOps);
+        found.push(Status::TooManyOps);
     }
     for compare in &txn.compare {
         key_defects(&compare.key, found);
@@ -72,7 +73,7 @@ fn txn_defects(txn: &pb::TxnRequest, ops_max: usize, found: &mut BTreeSet<Status
     for op in txn.success.iter().chain(&txn.failure) {
         match &op.request {
             None => {
-                found.insert(Status::KeyNotFound);
+                found.push(Status::KeyNotFound);
             }
             Some(Op::RequestRange(range)) => range_defects(range, found),
             Some(Op::RequestPut(put)) => put_defects(put, found),

@@ -279,7 +279,7 @@ impl Serializability {
     /// Judges an answer whose header's revision exists.
     fn judge(&mut self, op: OpId, operation: &Operation, response: &Response, header: Revision) -> Result<(), String> {
         let wrong = |what: String| format!("operation {} ({}): {what}", op.0, operation.summary());
-        if let Some(status) = defects(&operation.request, self.txn_ops_max).first() {
+        if let Some(status) = defects(&operation.request, self.txn_ops_max).iter().min() {
             return Err(wrong(format!("it succeeded, but had to be refused: {status}")));
         }
         if has_effect(response) && header == 1 {

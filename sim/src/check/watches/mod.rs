@@ -208,7 +208,8 @@ impl Watches {
                 }
             }
         }
-        for id in self.waiting.clone() {
+        let waiting: Vec<WatcherId> = self.waiting.iter().copied().collect();
+        for id in waiting {
             self.catch_up(id)?;
         }
         if revision % FORGET_EVERY == 0 {
