@@ -5,7 +5,7 @@
 //! member leads, else by the leader it is forwarded to, which accepts it for its own term only and remembers what it
 //! has accepted. Once it may have been appended it is never proposed again: its outcome is known when it is applied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -63,9 +63,9 @@ pub(super) struct Proposals {
     last_sequence: u64,
     open: InOrder<Proposal>,
     /// Those at [`Place::Waiting`], with the term whose leader is not to be asked any more.
-    waiting: BTreeSet<(Term, u64)>,
+    waiting: InOrder<(), (Term, u64)>,
     /// Those at [`Place::Forwarded`], by the time to send them again.
-    again: BTreeSet<(Instant, u64)>,
+    again: InOrder<(), (Instant, u64)>,
     /// How often one was at [`Place::Forwarded`] and is not there any more, or is anew.
     left_leaders: u64,
 }
@@ -81,7 +81,7 @@ impl Proposals {
     pub(super) fn insert(&mut self, sequence: u64, call: Option<CallId>, data: Bytes) {
         let before = self.open.insert(sequence, Proposal { call, data, place: Place::Waiting { after: Term(0) } });
         assert!(before.is_none(), "sequence {sequence} is used twice");
-        self.waiting.insert((Term(0), sequence));
+        self.waiting.insert((Term(0), sequence), ());
     }
 
     /// The proposal of that sequence.
@@ -106,10 +106,10 @@ impl Proposals {
         proposal.place = place;
         match place {
             Place::Waiting { after } => {
-                self.waiting.insert((after, sequence));
+                self.waiting.insert((after, sequence), ());
             }
             Place::Forwarded { again_at, .. } => {
-                self.again.insert((again_at, sequence));
+                self.again.insert((again_at, sequence), ());
             }
             Place::Appended => {}
         }
@@ -135,17 +135,19 @@ impl Proposals {
 
     /// The sequences that the leader of `term` may be asked to propose.
     pub(super) fn waiting(&self, term: Term) -> Vec<u64> {
-        self.waiting.range(..(term, 0)).map(|(_, sequence)| *sequence).collect()
+        let numbers = self.waiting.iter().map(|(number, ())| number);
+        numbers.take_while(|(after, _)| *after < term).map(|(_, sequence)| sequence).collect()
     }
 
     /// All sequences that wait for a leader: for a member that leads.
     pub(super) fn all_waiting(&self) -> Vec<u64> {
-        self.waiting.iter().map(|(_, sequence)| *sequence).collect()
+        self.waiting.iter().map(|((_, sequence), ())| sequence).collect()
     }
 
     /// The sequences that are to be sent again by `now`, in order of their times.
     pub(super) fn due(&self, now: Instant) -> Vec<u64> {
-        self.again.range(..=(now, u64::MAX)).map(|(_, sequence)| *sequence).collect()
+        let numbers = self.again.iter().map(|(number, ())| number);
+        numbers.take_while(|(again_at, _)| *again_at <= now).map(|(_, sequence)| sequence).collect()
     }
 
     /// Whether a leader was asked for that proposal, and has neither refused it nor is it applied.
@@ -161,7 +163,7 @@ impl Proposals {
 
     /// When the next forwarded proposal is to be sent again.
     pub(super) fn next_again(&self) -> Option<Instant> {
-        self.again.first().map(|(again_at, _)| *again_at)
+        self.again.first().map(|(again_at, _)| again_at)
     }
 
     /// Whether none waits for a leader.
@@ -170,13 +172,18 @@ impl Proposals {
     }
 }
 
-fn unlist(waiting: &mut BTreeSet<(Term, u64)>, again: &mut BTreeSet<(Instant, u64)>, sequence: u64, place: Place) {
+fn unlist(
+    waiting: &mut InOrder<(), (Term, u64)>,
+    again: &mut InOrder<(), (Instant, u64)>,
+    sequence: u64,
+    place: Place,
+) {
     match place {
         Place::Waiting { after } => {
-            waiting.remove(&(after, sequence));
+            waiting.remove((after, sequence));
         }
         Place::Forwarded { again_at, .. } => {
-            again.remove(&(again_at, sequence));
+            again.remove((again_at, sequence));
         }
         Place::Appended => {}
     }
@@ -206,7 +213,7 @@ pub(super) enum Verdict {
 struct Window {
     boot: u64,
     floor: u64,
-    above: BTreeSet<u64>,
+    above: InOrder<()>,
 }
 
 /// How many sequences of one member are told apart; older ones count as judged, which is safe: their sender gets no
@@ -231,11 +238,12 @@ impl Judged {
         if boot > window.boot {
             *window = Window { boot, ..Window::default() };
         }
-        if sequence < window.floor || !window.above.insert(sequence) {
+        if sequence < window.floor || window.above.insert(sequence, ()).is_some() {
             return Verdict::Seen;
         }
         if window.above.len() > WINDOW {
-            let oldest = window.above.pop_first().expect("not empty");
+            let oldest = window.above.first().expect("not empty");
+            window.above.remove(oldest);
             window.floor = oldest + 1;
         }
         Verdict::New
