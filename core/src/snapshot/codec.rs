@@ -1,17 +1,17 @@
 //! Values as bytes: fixed-width little-endian numbers, and byte strings after their length.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 /// Appends values.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
-    pub(super) bytes: BytesMut,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Encoder {
     /// Room for about so many bytes; more makes it grow.
     pub(super) fn with_capacity(bytes: usize) -> Encoder {
-        Encoder { bytes: BytesMut::with_capacity(bytes) }
+        Encoder { bytes: Vec::with_capacity(bytes) }
     }
 
     pub(super) fn u8(&mut self, value: u8) {
@@ -35,7 +35,7 @@ impl Encoder {
     }
 
     pub(super) fn string(&mut self, value: &[u8]) {
-        self.u32(u32::try_from(value.len()).expect("keys, values and names are shorter than 4 GiB"));
+        self.u32(length(value));
         self.bytes.put_slice(value);
     }
 
@@ -43,6 +43,11 @@ impl Encoder {
         self.u32(u32::try_from(ids.len()).expect("fewer members than 2^32"));
         ids.for_each(|id| self.u64(id));
     }
+}
+
+/// What stands before a byte string.
+pub(super) fn length(value: &[u8]) -> u32 {
+    u32::try_from(value.len()).expect("keys, values and names are shorter than 4 GiB")
 }
 
 /// Takes values off some bytes. Every method gives `None` when there are too few, and allocates nothing on the word

@@ -1,9 +1,11 @@
 //! From a state to its bytes, a bounded piece at a time.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use prost::Message;
 
-use super::codec::Encoder;
+use super::codec::{Encoder, length};
 use super::{CHUNK_HEAD_BYTES, CHUNK_TAIL_BYTES, ChunkKind, MAGIC, PAYLOAD_BYTES_MAX};
 use crate::log::SnapshotMeta;
 use crate::state_machine::StoreView;
@@ -139,15 +141,14 @@ impl SnapshotWriter {
 
     fn records(&mut self, chunk: &mut Encoder, after: Option<Position>, about_bytes: usize) {
         chunk.u8(ChunkKind::Records as u8);
-        self.next = Next::Trailer;
-        for record in self.view.store.mvcc.records_after(after) {
+        let records_bytes = &mut self.records_bytes;
+        let cut = self.view.store.mvcc.records_after(after).try_for_each(|record| {
             encode_record(chunk, record);
-            self.records_bytes += usize::try_from(record.logical_bytes()).expect("it is in memory");
-            if chunk.bytes.len() >= about_bytes {
-                self.next = Next::Records(Some(record.at()));
-                return;
-            }
-        }
+            *records_bytes += usize::try_from(record.logical_bytes()).expect("it is in memory");
+            let is_full = chunk.bytes.len() >= about_bytes;
+            if is_full { ControlFlow::Break(record.at()) } else { ControlFlow::Continue(()) }
+        });
+        self.next = cut.break_value().map_or(Next::Trailer, |last| Next::Records(Some(last)));
     }
 
     fn trailer(&mut self, chunk: &mut Encoder) {
@@ -160,15 +161,16 @@ impl SnapshotWriter {
 
 fn encode_record(chunk: &mut Encoder, record: &Record) {
     let Contents { key, value, at, create_revision, version, lease } = record.contents();
-    let mut head = [0; 36];
+    let mut head = [0; 40];
     head[0..8].copy_from_slice(&at.revision.to_le_bytes());
     head[8..12].copy_from_slice(&at.sub.to_le_bytes());
     head[12..20].copy_from_slice(&create_revision.to_le_bytes());
     head[20..28].copy_from_slice(&version.to_le_bytes());
     head[28..36].copy_from_slice(&lease.to_le_bytes());
-    chunk.bytes.extend_from_slice(&head);
-    chunk.string(key);
-    chunk.string(value);
+    head[36..40].copy_from_slice(&length(key).to_le_bytes());
+    let pieces = [&head[..], key, &length(value).to_le_bytes(), value];
+    chunk.bytes.reserve(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.into_iter().for_each(|piece| chunk.bytes.extend_from_slice(piece));
 }
 
 /// Fills in the length and adds the checksum.
@@ -180,5 +182,5 @@ fn seal(mut chunk: Encoder) -> Bytes {
     let crc = crc32c::crc32c(&chunk.bytes);
     chunk.u32(crc);
     debug_assert_eq!(chunk.bytes.len(), CHUNK_HEAD_BYTES + payload + CHUNK_TAIL_BYTES);
-    chunk.bytes.freeze()
+    Bytes::from(chunk.bytes)
 }
