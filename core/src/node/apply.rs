@@ -234,6 +234,9 @@ impl Member {
     /// Starts a read round if one is wanted, and answers the reads that may be.
     pub(super) fn advance_reads(&mut self, out: &mut Outputs) {
         self.reads.unpark_if_wanted();
+        if self.reads.is_empty() {
+            return;
+        }
         if self.reads.wants_round() && !self.consensus.is_installing() && self.consensus.leads_with_commit() {
             let (_, term, _) = self.consensus.standing();
             let id = self.proposals.next_sequence();

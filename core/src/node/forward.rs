@@ -46,10 +46,8 @@ impl Member {
     /// Sends everything that waits for a leader to the leader, if this member follows one.
     pub(super) fn forward_waiting(&mut self, out: &mut Outputs) {
         let (_, term, leader) = self.consensus.standing();
-        for (call, op) in self.forwarded_lease_ops.take_stale(self.now, term) {
-            if self.calls.wants(call) {
-                self.reads.arrive(Waiter::Lease { call, op });
-            }
+        if !self.forwarded_lease_ops.open.is_empty() {
+            self.take_back_lease_ops(term);
         }
         if !self.follows() {
             return;
@@ -61,6 +59,15 @@ impl Member {
             // Late answers to a round that was given up are lost: a slow link must not make every round late.
             self.reads.start_round(sequence, term, self.now + self.config.election_timeout);
             self.ask(leader, term, sequence, pb::forward_request::What::ReadIndex(pb::ReadIndex {}), out);
+        }
+    }
+
+    /// Those that the leader of `term` was not asked, or did not answer, wait again.
+    fn take_back_lease_ops(&mut self, term: Term) {
+        for (call, op) in self.forwarded_lease_ops.take_stale(self.now, term) {
+            if self.calls.wants(call) {
+                self.reads.arrive(Waiter::Lease { call, op });
+            }
         }
     }
 
@@ -211,6 +218,9 @@ impl Member {
 
     /// Answers the keepalives that the leader confirmed.
     pub(super) fn reply_keep_alives(&mut self, out: &mut Outputs) {
+        if self.lease_replies.is_empty() {
+            return;
+        }
         for LeaseReply { call, lease, revision, ttl_s } in std::mem::take(&mut self.lease_replies) {
             let header = Some(etcd::ResponseHeader { revision, ..self.header() });
             let response = etcd::LeaseKeepAliveResponse { header, id: lease.0, ttl: ttl_s };

@@ -171,6 +171,9 @@ impl Reads {
 
     /// Lease operations of this member's clients that have no round yet, taken out to be forwarded to the leader.
     pub(super) fn take_lease_ops(&mut self) -> Vec<(CallId, LeaseOp)> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
         let (leases, rest) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition::<Vec<_>, _>(|waiter| matches!(waiter, Waiter::Lease { .. }));
@@ -205,6 +208,11 @@ impl Reads {
             round.waiters.retain(wanted);
         }
         self.confirmed.retain(|(_, waiter)| wanted(waiter));
+    }
+
+    /// Whether none waits, at whatever stage.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.round.is_none() && self.confirmed.is_empty() && self.parked.is_empty()
     }
 
     /// How many wait, at whatever stage.

@@ -112,6 +112,9 @@ impl Member {
 
     /// Asks for the chunk that is missing, or gives up.
     pub(super) fn receiving_wakeup(&mut self, out: &mut Outputs) {
+        if self.receiving.fetch.is_none() {
+            return;
+        }
         let again = self.now + self.retry_interval();
         let Some(fetch) = &mut self.receiving.fetch else { return };
         let Stage::Asking { next, .. } = &fetch.stage else { return };

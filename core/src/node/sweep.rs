@@ -51,6 +51,13 @@ impl Member {
             let entry = etcd::InternalRaftRequest { sweep, ..Default::default() };
             self.sweep.slice = self.propose_own(self.sweep.slice, entry, out);
         }
+        if !self.sweep.waiting.is_empty() {
+            self.answer_swept(out);
+        }
+    }
+
+    /// Answers those whose records are gone.
+    fn answer_swept(&mut self, out: &mut Outputs) {
         let view = self.state.as_view();
         let calls = &self.calls;
         let over = |waiting: &mut Waiting| view.has_swept(waiting.revision) || !calls.wants(waiting.call);

@@ -232,6 +232,14 @@ impl WatchHub {
     /// once.
     pub fn pump(&mut self, view: &StoreView, header: &ResponseHeader, now: Instant, out: &mut Outputs) -> bool {
         self.look(view);
+        // This is asked at every step of the node; most of the time nothing is to be done.
+        if self.has_work() || self.next_wakeup().is_some_and(|at| at <= now) {
+            self.work(view, header, now, out);
+        }
+        self.has_work()
+    }
+
+    fn work(&mut self, view: &StoreView, header: &ResponseHeader, now: Instant, out: &mut Outputs) {
         for _ in 0..TICKS_MAX {
             match self.ticks.first() {
                 Some(&(at, stream)) if at <= now => self.tick(stream, now),
@@ -240,7 +248,6 @@ impl WatchHub {
         }
         self.follow(view, &mut Budget::of_a_slice(self.slice_events), out);
         self.deliver(view, header, &mut Budget::of_a_slice(self.slice_events), out);
-        self.has_work()
     }
 
     /// Whether [`WatchHub::pump`] could do something at once.
