@@ -57,29 +57,34 @@ impl Packed {
 }
 
 /// The place in its transaction of a record with these packed numbers.
+#[inline]
 pub(super) fn sub(mut packed: &[u8]) -> u32 {
     next(&mut packed) as u32
 }
 
 /// The numbers of a record at `revision` from what [`Packed::new`] made.
-pub(super) fn unpack(mut packed: &[u8], revision: Revision) -> Numbers {
-    let told = unpack_told(&mut packed, revision);
+pub(super) fn unpack(packed: &[u8], revision: Revision) -> Numbers {
+    let (told, mut packed) = unpack_told(packed, revision);
     let depth = next(&mut packed) as u32;
     if packed.is_empty() {
         return Numbers { lineage: Lineage { depth, ..Lineage::default() }, ..told };
     }
-    let mut position = || Position { revision: back(next(&mut packed), revision), sub: next(&mut packed) as u32 };
-    Numbers { lineage: Lineage { depth, previous: position(), jump: position() }, ..told }
+    let previous = Position { revision: back(next(&mut packed), revision), sub: next(&mut packed) as u32 };
+    let jump = Position { revision: back(next(&mut packed), revision), sub: next(&mut packed) as u32 };
+    Numbers { lineage: Lineage { depth, previous, jump }, ..told }
 }
 
-/// The same without the lineage, which comes last, and of which only the store itself has to know.
-#[inline]
-pub(super) fn unpack_told(packed: &mut &[u8], revision: Revision) -> Numbers {
-    let sub = next(packed) as u32;
-    let create_revision = back(next(packed), revision);
-    let version = next(packed) as i64;
-    let lease = next(packed) as i64;
-    Numbers { sub, create_revision, version, lease, lineage: Lineage::default() }
+// These are inlined, so that what nobody asks for is not put together; and a slice whose address is given away would be
+// read from memory and written back there at each number.
+
+/// The same without the lineage, of which only the store itself has to know; and what comes behind, which is that.
+#[inline(always)]
+pub(super) fn unpack_told(mut packed: &[u8], revision: Revision) -> (Numbers, &[u8]) {
+    let sub = next(&mut packed) as u32;
+    let create_revision = back(next(&mut packed), revision);
+    let version = next(&mut packed) as i64;
+    let lease = next(&mut packed) as i64;
+    (Numbers { sub, create_revision, version, lease, lineage: Lineage::default() }, packed)
 }
 
 /// How far before `revision` another one is; whatever it is, [`back`] finds it again.
@@ -91,30 +96,27 @@ fn back(distance: u64, revision: Revision) -> Revision {
     revision.wrapping_sub(distance as i64)
 }
 
-#[inline]
+#[inline(always)]
 fn next(packed: &mut &[u8]) -> u64 {
     // Most numbers are one byte, or two.
-    match **packed {
-        [only, ref rest @ ..] if only < 0x80 => {
-            *packed = rest;
-            u64::from(only)
-        }
-        [first, second, ref rest @ ..] if second < 0x80 => {
-            *packed = rest;
-            u64::from(first & 0x7f) | u64::from(second) << 7
-        }
+    let (number, rest) = match packed {
+        [only, rest @ ..] if *only < 0x80 => (u64::from(*only), rest),
+        [first, second, rest @ ..] if *second < 0x80 => (u64::from(first & 0x7f) | u64::from(*second) << 7, rest),
         _ => next_long(packed),
-    }
+    };
+    *packed = rest;
+    number
 }
 
-fn next_long(packed: &mut &[u8]) -> u64 {
+#[inline(never)]
+fn next_long(mut packed: &[u8]) -> (u64, &[u8]) {
     let (mut number, mut shift) = (0, 0);
     loop {
         let (byte, rest) = packed.split_first().expect("a record holds all its numbers");
-        *packed = rest;
+        packed = rest;
         number |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            return number;
+            return (number, rest);
         }
         shift += 7;
     }
@@ -146,7 +148,7 @@ mod tests {
                 let packed = Packed::new(&numbers, at.revision);
                 prop_assert_eq!(unpack(packed.as_bytes(), at.revision), numbers);
                 let told = Numbers { lineage: Lineage::default(), ..numbers };
-                prop_assert_eq!(unpack_told(&mut packed.as_bytes(), at.revision), told);
+                prop_assert_eq!(unpack_told(packed.as_bytes(), at.revision).0, told);
                 prop_assert_eq!(sub(packed.as_bytes()), at.sub);
             }
         }

@@ -171,8 +171,9 @@ impl Record {
     }
 
     /// The same without the lineage.
+    #[inline]
     fn told(&self) -> Numbers {
-        packed::unpack_told(&mut self.packed(), self.revision())
+        packed::unpack_told(self.packed(), self.revision()).0
     }
 
     /// The key.
