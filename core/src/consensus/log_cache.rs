@@ -44,9 +44,20 @@ impl LogCache {
         LogCache { base, entries, fresh, block, bytes: 0, read_bytes_max, hard_state, snapshot: applied }
     }
 
-    /// Keeps an entry with data that raft-rs has just put into its log, until it hands it on.
-    pub(super) fn keep(&mut self, payload: Payload<'_>) {
-        let Payload { term, index, data } = payload;
+    /// Keeps entries with data that raft-rs has just put into its log, until it hands them on. They came together, with
+    /// rising indexes.
+    pub(super) fn keep(&mut self, payloads: &[Payload<'_>]) {
+        if payloads.is_empty() {
+            return;
+        }
+        let mut owned = self.own(payloads);
+        for payload in payloads {
+            let data = owned.split_to(payload.data.len());
+            self.keep_one(payload.term, payload.index, data);
+        }
+    }
+
+    fn keep_one(&mut self, term: Term, index: LogIndex, data: Bytes) {
         if self.fresh.back().is_some_and(|last| last.index >= index) {
             let place = self.fresh.partition_point(|kept| kept.index < index);
             if (self.fresh[place].index, self.fresh[place].term) == (index, term) {
@@ -54,21 +65,22 @@ impl LogCache {
             }
             self.fresh.truncate(place);
         }
-        let data = self.own(data);
         self.fresh.push_back(Entry { term, index, kind: EntryKind::Normal, data });
     }
 
-    /// The data of an entry in memory of the log: the buffer that it came in may be larger, and entries that came one
-    /// after the other are forgotten one after the other.
-    fn own(&mut self, data: &[u8]) -> Bytes {
-        if data.len() > BLOCK_BYTES / 4 {
-            return Bytes::copy_from_slice(data);
-        }
-        if self.block.capacity() < data.len() {
+    /// The data of entries, one after the other, in memory of the log: the buffer that it came in may be larger, and
+    /// entries that came one after the other are forgotten one after the other.
+    fn own(&mut self, payloads: &[Payload<'_>]) -> Bytes {
+        let len = payloads.iter().map(|payload| payload.data.len()).sum();
+        let is_long = len > BLOCK_BYTES / 4;
+        if !is_long && self.block.capacity() < len {
             self.block = BytesMut::with_capacity(BLOCK_BYTES);
         }
-        self.block.extend_from_slice(data);
-        self.block.split().freeze()
+        let mut apart = BytesMut::new();
+        let block = if is_long { &mut apart } else { &mut self.block };
+        block.reserve(len);
+        payloads.iter().for_each(|payload| block.extend_from_slice(payload.data));
+        block.split().freeze()
     }
 
     /// Takes what raft-rs hands on, each entry with its data again.

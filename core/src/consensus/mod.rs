@@ -294,12 +294,10 @@ impl Consensus {
             return Err(Rejected::NeedsSnapshot(meta));
         }
         self.step(received.message);
-        for payload in received.payloads {
-            // raft-rs may have ignored the message, or a part of it.
-            if self.is_taken(&payload) {
-                self.raw.mut_store().keep(payload);
-            }
-        }
+        let mut payloads = received.payloads;
+        // raft-rs may have ignored the message, or a part of it.
+        payloads.retain(|payload| self.is_taken(payload));
+        self.raw.mut_store().keep(&payloads);
         Ok(())
     }
 

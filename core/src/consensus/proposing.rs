@@ -94,8 +94,9 @@ impl Consensus {
         proposal.set_msg_type(MessageType::MsgPropose);
         self.raw.raft.step(proposal).expect("a leader that hands nothing on takes every proposal");
         let first = self.raw.raft.raft_log.last_index() + 1 - batch.len() as u64;
-        for (index, data) in (first..).zip(batch).filter(|(_, data)| !data.is_empty()) {
-            self.raw.mut_store().keep(wire::Payload { term, index: LogIndex(index), data });
-        }
+        let entries = (first..).zip(batch).filter(|(_, data)| !data.is_empty());
+        let payloads: Vec<_> =
+            entries.map(|(index, data)| wire::Payload { term, index: LogIndex(index), data }).collect();
+        self.raw.mut_store().keep(&payloads);
     }
 }
