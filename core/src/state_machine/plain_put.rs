@@ -87,20 +87,22 @@ pub(super) fn decode(data: &Bytes) -> Option<PlainPut> {
 
 /// The put that stands in `rest`, a part of `data`, whose memory it shares.
 fn put(data: &Bytes, mut rest: &[u8]) -> Option<pb::PutRequest> {
-    let mut put = pb::PutRequest::default();
+    let (mut key_bytes, mut value): (&[u8], &[u8]) = (&[], &[]);
+    let (mut lease, mut prev_kv, mut ignore_value, mut ignore_lease) = (0, false, false, false);
     let flag = |rest: &mut &[u8]| -> Result<bool, Malformed> { Ok(varint(rest)? != 0) };
     while !rest.is_empty() {
         match key(&mut rest).ok()? {
-            (1, BYTES) => put.key = data.slice_ref(delimited(&mut rest).ok()?),
-            (2, BYTES) => put.value = data.slice_ref(delimited(&mut rest).ok()?),
-            (3, NUMBER) => put.lease = varint(&mut rest).ok()? as i64,
-            (4, NUMBER) => put.prev_kv = flag(&mut rest).ok()?,
-            (5, NUMBER) => put.ignore_value = flag(&mut rest).ok()?,
-            (6, NUMBER) => put.ignore_lease = flag(&mut rest).ok()?,
+            (1, BYTES) => key_bytes = delimited(&mut rest).ok()?,
+            (2, BYTES) => value = delimited(&mut rest).ok()?,
+            (3, NUMBER) => lease = varint(&mut rest).ok()? as i64,
+            (4, NUMBER) => prev_kv = flag(&mut rest).ok()?,
+            (5, NUMBER) => ignore_value = flag(&mut rest).ok()?,
+            (6, NUMBER) => ignore_lease = flag(&mut rest).ok()?,
             _ => return None,
         }
     }
-    Some(put)
+    let (key, value) = (data.slice_ref(key_bytes), data.slice_ref(value));
+    Some(pb::PutRequest { key, value, lease, prev_kv, ignore_value, ignore_lease })
 }
 
 /// The id in a header that names the request, and no user.
