@@ -1,6 +1,8 @@
 //! The calls that wait for an answer, and their deadlines. Whoever holds a call's number elsewhere asks here whether an
 //! answer is still wanted; so an answer is given once or not at all.
 
+use std::collections::BTreeSet;
+
 use crate::in_order::InOrder;
 use crate::time::Instant;
 use crate::types::CallId;
@@ -10,7 +12,8 @@ use crate::types::CallId;
 pub(super) struct Calls {
     /// Each with its deadline and, if it writes, when it began.
     waiting: InOrder<(Instant, Option<Instant>)>,
-    deadlines: InOrder<(), (Instant, CallId)>,
+    /// A tree: clients choose their deadlines, in whatever order.
+    deadlines: BTreeSet<(Instant, CallId)>,
 }
 
 impl Calls {
@@ -18,22 +21,22 @@ impl Calls {
     pub(super) fn begin(&mut self, call: CallId, deadline: Instant, write_begun: Option<Instant>) {
         let before = self.waiting.insert(call.0, (deadline, write_begun));
         assert!(before.is_none(), "call {call} is used twice");
-        self.deadlines.insert((deadline, call), ());
+        self.deadlines.insert((deadline, call));
     }
 
     /// The call is answered, or given up: true if an answer was still wanted.
     pub(super) fn finish(&mut self, call: CallId) -> bool {
         let Some((deadline, _)) = self.waiting.remove(call.0) else { return false };
-        self.deadlines.remove((deadline, call));
+        self.deadlines.remove(&(deadline, call));
         true
     }
 
     /// The call has no deadline any more, if an answer is still wanted.
     pub(super) fn let_wait(&mut self, call: CallId) {
         if let Some((deadline, _)) = self.waiting.get_mut(call.0) {
-            self.deadlines.remove((*deadline, call));
+            self.deadlines.remove(&(*deadline, call));
             *deadline = Instant::NEVER;
-            self.deadlines.insert((*deadline, call), ());
+            self.deadlines.insert((*deadline, call));
         }
     }
 
@@ -44,7 +47,7 @@ impl Calls {
 
     /// Takes out a call whose deadline has passed, with the time at which it began if it writes.
     pub(super) fn pop_overdue(&mut self, now: Instant) -> Option<(CallId, Option<Instant>)> {
-        let (deadline, call) = self.deadlines.first()?;
+        let (deadline, call) = self.deadlines.first().copied()?;
         if deadline > now {
             return None;
         }
@@ -55,7 +58,7 @@ impl Calls {
 
     /// The next deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| deadline)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// How many wait.
@@ -65,7 +68,7 @@ impl Calls {
 
     /// Takes out all of them, in the order of their numbers.
     pub(super) fn drain(&mut self) -> Vec<CallId> {
-        self.deadlines = InOrder::default();
+        self.deadlines.clear();
         std::mem::take(&mut self.waiting).iter().map(|(call, _)| CallId(call)).collect()
     }
 }
