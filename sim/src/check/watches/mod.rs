@@ -332,6 +332,8 @@ impl Checker for Watches {
     }
 
     fn finish(&mut self, at: Nanos) -> Result<(), Violation> {
+        // What nobody watched has to be possible, too.
+        self.told.read().map_err(|detail| Violation::safety(NAME, at, detail))?;
         if let Some(id) = self.waiting.first() {
             let detail = format!("watcher {} was told of a revision that never came to exist", id.0);
             return Err(Violation::safety(NAME, at, detail));
