@@ -308,6 +308,19 @@ fn revisions_are_taken_in_order_though_nobody_watches() {
 }
 
 #[test]
+fn what_nobody_watched_is_judged_at_the_end() {
+    let finished = |version| {
+        let kv = KeyValue { key: bytes("k"), create_revision: 2, mod_revision: 2, version, ..Default::default() };
+        let events = [Event { kv: Some(kv), ..Default::default() }].into();
+        let mut checker = Watches::new(&CheckConfig::new(1));
+        checker.take(0, &HistoryEvent::Revision { revision: 2, events }).expect("in order");
+        checker.finish(0)
+    };
+    assert_eq!(finished(1), Ok(()));
+    assert!(finished(7).is_err(), "a key begins with version 1");
+}
+
+#[test]
 fn what_is_compacted_is_forgotten_though_nobody_watches() {
     let mut checker = Watches::new(&CheckConfig::new(1));
     let last = 22 * FORGET_EVERY;
