@@ -243,6 +243,11 @@ impl Consensus {
         self.is_leader() && progress.is_some_and(|progress| progress.state == ProgressState::Snapshot)
     }
 
+    /// Up to where the leader knows the log of `peer` to be like its own; nothing for who is no member.
+    pub(crate) fn matched(&self, peer: NodeId) -> LogIndex {
+        LogIndex(self.raw.raft.prs().get(peer.0).map_or(0, |progress| progress.matched))
+    }
+
     /// The voter, other than this one, whose log is known to reach furthest, if it was heard of lately.
     pub(crate) fn best_successor(&self) -> Option<NodeId> {
         let conf = &self.applied().conf_state;

@@ -131,7 +131,7 @@ impl Member {
         let (applied, keep) = (self.applied(), self.config.catchup_entries);
         let (bytes, bytes_max) = (self.consensus.log_bytes(), self.config.log_bytes_max);
         // A follower that gets a snapshot needs what comes after it: without that it would need the next one.
-        let needed = self.sending.oldest().filter(|_| bytes < bytes_max.saturating_mul(LOG_FACTOR_SENDING));
+        let needed = self.sending.oldest_needed().filter(|_| bytes < bytes_max.saturating_mul(LOG_FACTOR_SENDING));
         let at_most = needed.map_or(applied, |needed| needed.min(applied));
         let in_memory = applied.0.saturating_sub(self.consensus.log_base().0);
         if bytes >= bytes_max {

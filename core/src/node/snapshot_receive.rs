@@ -1,5 +1,8 @@
 //! Receiving a snapshot: pull it chunk by chunk, check it while it arrives, make it durable as a checkpoint, and only
 //! then let raft-rs know of it. While it is installed nothing else touches consensus.
+//!
+//! The next chunk is on its way while the disk writes the one before, and the sender is asked again and again until the
+//! snapshot is installed: a slow disk here must not look like a member that is gone.
 
 use bytes::Bytes;
 
@@ -17,8 +20,9 @@ use crate::time::Instant;
 use crate::types::{DiskOp, NodeId};
 use crate::wal::WriteId;
 
-/// A sender that gives nothing for this many election timeouts is given up.
-const PATIENCE_ELECTION_TIMEOUTS: u32 = 2;
+/// A sender that gives nothing for this many election timeouts is given up. Longer than the sender waits for this
+/// member: while it still holds what it sends, going on is cheaper than beginning anew.
+const PATIENCE_ELECTION_TIMEOUTS: u32 = 4;
 
 /// A snapshot on its way in.
 #[derive(Default)]
@@ -33,17 +37,19 @@ struct Fetch {
     /// The raft message that announced it, for raft-rs when everything is here.
     announcement: Bytes,
     file: CheckpointFile,
+    /// The chunks before this one are here.
+    next: u64,
+    /// They are all that there are.
+    is_whole: bool,
     stage: Stage,
     ask_again_at: Instant,
     give_up_at: Instant,
 }
 
 enum Stage {
-    /// Asks for chunk `next`.
-    Asking { next: u64, loader: Box<SnapshotLoader> },
-    /// Writes the chunk before `next`; `last` if it was the last.
-    Writing { next: u64, loader: Box<SnapshotLoader>, last: bool },
-    /// Everything is here; the file becomes durable.
+    /// Chunks arrive and are written; `waiting` came while the one before it was being written.
+    Fetching { loader: Box<SnapshotLoader>, waiting: Option<Bytes> },
+    /// Everything is written; the file becomes durable.
     Finishing(Box<StateMachine>),
     /// Waits until the log's writes are done.
     Loaded(Box<StateMachine>),
@@ -53,10 +59,22 @@ impl Stage {
     /// Drops what was loaded, where time allows: it may be a whole state.
     fn discard(self, out: &mut Outputs) {
         let loaded = match &self {
-            Stage::Asking { loader, .. } | Stage::Writing { loader, .. } => loader.partial(),
+            Stage::Fetching { loader, .. } => loader.partial(),
             Stage::Finishing(state) | Stage::Loaded(state) => Some(state.view()),
         };
         out.effects.extend(loaded.map(|loaded| Effect::Discard(Garbage(loaded))));
+    }
+}
+
+impl Fetch {
+    /// Whether a chunk that arrives now can be taken.
+    fn takes_chunk(&self) -> bool {
+        matches!(self.stage, Stage::Fetching { waiting: None, .. }) && !self.is_whole
+    }
+
+    /// Whether everything that came is written, and only the sender can bring this further.
+    fn waits_for_sender(&self) -> bool {
+        self.takes_chunk() && self.file.is_idle()
     }
 }
 
@@ -73,8 +91,7 @@ impl Receiving {
 
     /// When to ask again.
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
-        let fetch = self.fetch.as_ref()?;
-        matches!(fetch.stage, Stage::Asking { .. }).then(|| fetch.ask_again_at.min(fetch.give_up_at))
+        self.fetch.as_ref().map(|fetch| fetch.ask_again_at)
     }
 }
 
@@ -93,16 +110,18 @@ impl Member {
                 return;
             }
             // Another one: the leader gave this one up, or there is a new leader.
-            if !matches!(fetch.stage, Stage::Asking { .. }) {
+            if fetch.is_whole {
                 return;
             }
             self.receiving_abandon(out);
         }
         self.checkpoint_abandon(out);
         let file = CheckpointFile::new(&meta);
-        let stage = Stage::Asking { next: 0, loader: Box::new(SnapshotLoader::new()) };
+        let stage = Stage::Fetching { loader: Box::new(SnapshotLoader::new()), waiting: None };
         let (ask_again_at, give_up_at) = (self.now, self.now + self.patience());
-        self.receiving.fetch = Some(Fetch { from, meta, announcement, file, stage, ask_again_at, give_up_at });
+        let (next, is_whole) = (0, false);
+        self.receiving.fetch =
+            Some(Fetch { from, meta, announcement, file, next, is_whole, stage, ask_again_at, give_up_at });
         self.receiving_wakeup(out);
     }
 
@@ -110,23 +129,25 @@ impl Member {
         self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS
     }
 
-    /// Asks for the chunk that is missing, or gives up.
+    /// Asks for the next chunk when it is time to, or gives up. Asking beyond the last one tells the sender that this
+    /// member has everything and is not done yet.
     pub(super) fn receiving_wakeup(&mut self, out: &mut Outputs) {
-        if self.receiving.fetch.is_none() {
-            return;
-        }
-        let again = self.now + self.retry_interval();
-        let Some(fetch) = &mut self.receiving.fetch else { return };
-        let Stage::Asking { next, .. } = &fetch.stage else { return };
-        if fetch.give_up_at <= self.now {
+        let Some(fetch) = &self.receiving.fetch else { return };
+        if fetch.waits_for_sender() && fetch.give_up_at <= self.now {
+            out.mark("snapshot: its sender was given up");
             return self.receiving_abandon(out);
         }
-        if fetch.ask_again_at > self.now {
-            return;
+        if fetch.ask_again_at <= self.now {
+            self.ask_for_chunk(out);
         }
+    }
+
+    fn ask_for_chunk(&mut self, out: &mut Outputs) {
+        let again = self.now + self.retry_interval();
+        let Some(fetch) = &mut self.receiving.fetch else { return };
         fetch.ask_again_at = again;
         let (index, term) = (fetch.meta.index.0, fetch.meta.term.0);
-        let (from, body) = (fetch.from, Body::SnapshotFetch(pb::SnapshotFetch { index, term, chunk: *next }));
+        let (from, body) = (fetch.from, Body::SnapshotFetch(pb::SnapshotFetch { index, term, chunk: fetch.next }));
         self.send_peer(from, body, out);
     }
 
@@ -134,26 +155,31 @@ impl Member {
     pub(super) fn snapshot_chunk(&mut self, from: NodeId, chunk: pb::SnapshotChunk, out: &mut Outputs) {
         let patience = self.patience();
         let Some(fetch) = &mut self.receiving.fetch else { return };
-        let place = (fetch.from, fetch.meta.index.0, fetch.meta.term.0);
-        if place != (from, chunk.index, chunk.term) {
-            return;
-        }
-        let Stage::Asking { next, loader } = &mut fetch.stage else { return };
-        if chunk.chunk != *next {
-            // An answer that was overtaken, be it good or bad.
+        let place = (fetch.from, fetch.meta.index.0, fetch.meta.term.0, fetch.next);
+        if place != (from, chunk.index, chunk.term, chunk.chunk) || !fetch.takes_chunk() {
+            // An answer that was overtaken, be it good or bad, or one for which there is no place yet.
             return;
         }
         if chunk.gone {
             return self.receiving_abandon(out);
         }
+        let is_idle = fetch.file.is_idle();
+        let Stage::Fetching { loader, waiting } = &mut fetch.stage else { unreachable!("it takes chunks") };
         if loader.feed(&chunk.data).is_err() {
             out.mark("snapshot: a damaged chunk was refused");
             return self.receiving_abandon(out);
         }
-        let (next, loader) = (*next + 1, std::mem::take(loader));
-        fetch.stage = Stage::Writing { next, loader, last: chunk.last };
+        if is_idle {
+            fetch.file.push(chunk.data, &mut self.disk);
+        } else {
+            *waiting = Some(chunk.data);
+        }
+        fetch.next += 1;
+        fetch.is_whole = chunk.last;
         fetch.give_up_at = self.now + patience;
-        fetch.file.push(chunk.data, &mut self.disk);
+        if fetch.takes_chunk() {
+            self.ask_for_chunk(out);
+        }
     }
 
     /// A disk operation ended that may be the file's.
@@ -169,16 +195,28 @@ impl Member {
     }
 
     fn chunk_written(&mut self, out: &mut Outputs) {
+        let patience = self.patience();
         let fetch = self.receiving.fetch.as_mut().expect("a chunk of it was written");
-        let placeholder = Stage::Asking { next: 0, loader: Box::default() };
-        let Stage::Writing { next, loader, last } = std::mem::replace(&mut fetch.stage, placeholder) else {
-            unreachable!("a chunk was being written");
-        };
-        if !last {
-            fetch.stage = Stage::Asking { next, loader };
-            fetch.ask_again_at = self.now;
-            return self.receiving_wakeup(out);
+        let Stage::Fetching { waiting, .. } = &mut fetch.stage else { unreachable!("a chunk was being written") };
+        // However long the disk took, the sender had no part in it.
+        fetch.give_up_at = self.now + patience;
+        if let Some(waited) = waiting.take() {
+            fetch.file.push(waited, &mut self.disk);
+            if !fetch.is_whole {
+                self.ask_for_chunk(out);
+            }
+        } else if fetch.is_whole {
+            self.received_whole(out);
         }
+    }
+
+    /// All chunks are written: the file becomes durable if they are the snapshot that was announced.
+    fn received_whole(&mut self, out: &mut Outputs) {
+        let fetch = self.receiving.fetch.as_mut().expect("it was received");
+        let placeholder = Stage::Fetching { loader: Box::default(), waiting: None };
+        let Stage::Fetching { loader, .. } = std::mem::replace(&mut fetch.stage, placeholder) else {
+            unreachable!("chunks were being written");
+        };
         let loaded = loader.partial();
         match loader.finish() {
             Ok((meta, state)) if meta == fetch.meta => {
@@ -195,7 +233,7 @@ impl Member {
 
     fn received_file_complete(&mut self) {
         let fetch = self.receiving.fetch.as_mut().expect("its file is complete");
-        let placeholder = Stage::Asking { next: 0, loader: Box::default() };
+        let placeholder = Stage::Fetching { loader: Box::default(), waiting: None };
         let Stage::Finishing(state) = std::mem::replace(&mut fetch.stage, placeholder) else {
             unreachable!("the file was being finished");
         };

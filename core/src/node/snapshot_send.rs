@@ -18,16 +18,26 @@ use crate::types::{LogIndex, NodeId};
 /// A follower that asks for nothing for this many election timeouts has lost the attempt.
 const PATIENCE_ELECTION_TIMEOUTS: u32 = 3;
 
-/// The snapshots on their way, one a follower.
+/// The snapshots on their way, one a follower, and the followers that have got one.
 #[derive(Default)]
 pub(super) struct Sending {
     to: BTreeMap<NodeId, Attempt>,
+    catching_up: BTreeMap<NodeId, CatchingUp>,
+}
+
+/// A follower that has its snapshot, and not yet the log after it. Without that log it would need the next snapshot,
+/// and then the next: under load, or with a slow disk, it would never be done.
+struct CatchingUp {
+    matched: LogIndex,
+    /// Until when it has to get further.
+    until: Instant,
 }
 
 impl Sending {
-    /// The oldest state that is being sent.
-    pub(super) fn oldest(&self) -> Option<LogIndex> {
-        self.to.values().map(|attempt| attempt.meta.index).min()
+    /// The index after which followers need the log that got a snapshot, or get one.
+    pub(super) fn oldest_needed(&self) -> Option<LogIndex> {
+        let sent = self.to.values().map(|attempt| attempt.meta.index);
+        sent.chain(self.catching_up.values().map(|follower| follower.matched)).min()
     }
 }
 
@@ -52,6 +62,7 @@ impl Attempt {
 impl Sending {
     /// This member does not lead any more.
     pub(super) fn forget_all(&mut self, out: &mut Outputs) {
+        self.catching_up.clear();
         std::mem::take(&mut self.to).into_values().for_each(|attempt| attempt.discard(out));
     }
 
@@ -74,24 +85,32 @@ impl Member {
         let mut chunks = SnapshotWriter::new(self.state.view(), meta.clone(), self.config.cluster_id);
         let current = chunks.next_chunk(bytes).expect("a snapshot has a header");
         let next = chunks.next_chunk(bytes);
-        let until = self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS;
+        let until = self.sending_until();
         self.sending.forget(to, out);
+        self.sending.catching_up.remove(&to);
         self.sending.to.insert(to, Attempt { meta: meta.clone(), chunks, number: 0, current, next, until });
         true
     }
 
-    /// A follower asks for a chunk: the one it got last, again, or the next.
+    fn sending_until(&self) -> Instant {
+        self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS
+    }
+
+    /// A follower asks for a chunk: the one it got last, again, or the next. One that asks beyond the last has them all
+    /// and makes them durable, which may take longer than silence is borne.
     pub(super) fn snapshot_fetched(&mut self, from: NodeId, fetch: &pb::SnapshotFetch, out: &mut Outputs) {
         let (index, term, chunk) = (fetch.index, fetch.term, fetch.chunk);
-        let until = self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS;
+        let until = self.sending_until();
         let bytes = self.config.checkpoint_chunk_bytes;
         let attempt = self.sending.to.get_mut(&from);
         let attempt = attempt.filter(|attempt| (attempt.meta.index.0, attempt.meta.term.0) == (index, term));
         let mut answer = pb::SnapshotChunk { index, term, chunk, gone: true, ..Default::default() };
         if let Some(attempt) = attempt {
-            if chunk == attempt.number + 1
-                && let Some(next) = attempt.next.take()
-            {
+            if chunk == attempt.number + 1 {
+                let Some(next) = attempt.next.take() else {
+                    attempt.until = until;
+                    return;
+                };
                 attempt.number += 1;
                 attempt.current = next;
                 attempt.next = attempt.chunks.next_chunk(bytes);
@@ -116,17 +135,27 @@ impl Member {
         self.send_peer(from, Body::SnapshotChunk(answer), out);
     }
 
-    /// Ends the attempts that arrived, or that took too long.
+    /// Ends the attempts that arrived, or that took too long, and looks how far the followers are that got theirs.
     pub(super) fn sending_tick(&mut self, out: &mut Outputs) {
+        let until = self.sending_until();
         let peers: Vec<NodeId> = self.sending.to.keys().copied().collect();
         for peer in peers {
             let late = self.sending.to[&peer].until <= self.now;
             if !self.consensus.wants_snapshot(peer) {
                 self.sending.forget(peer, out);
+                self.sending.catching_up.insert(peer, CatchingUp { matched: self.consensus.matched(peer), until });
             } else if late {
                 self.sending.forget(peer, out);
                 self.consensus.snapshot_sent(peer, false);
             }
         }
+        let (consensus, now) = (&self.consensus, self.now);
+        self.sending.catching_up.retain(|peer, follower| {
+            let matched = consensus.matched(*peer);
+            if matched > follower.matched {
+                *follower = CatchingUp { matched, until };
+            }
+            matched < consensus.commit() && now < follower.until
+        });
     }
 }

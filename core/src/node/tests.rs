@@ -5,6 +5,8 @@
 #[path = "../../tests/cluster/mod.rs"]
 mod cluster;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -145,4 +147,86 @@ fn a_snapshot_that_is_given_up_is_dropped_elsewhere() {
     }
     let discarded = &cluster.discarded[behind][before..];
     assert!(discarded.iter().any(|view| view.revision() == cluster.node(leader).view().revision()));
+}
+
+/// A cluster with a follower that needs a snapshot, and that has got a part of it when its disk becomes slow. Counts
+/// the snapshots that are announced to it.
+fn a_slow_disk_amid_a_snapshot() -> (Cluster, usize, usize, Rc<Cell<usize>>) {
+    let mut cluster = Cluster::new(3, |config| {
+        snapshots_soon(config);
+        config.append_bytes_max = 200;
+    });
+    let leader = cluster.leader();
+    let behind = (leader + 1) % 3;
+    cluster.kill(behind);
+    for n in 0..60 {
+        cluster.ask(leader, put(&format!("k{n}"))).unwrap();
+    }
+    let announced = Rc::new(Cell::new(0));
+    let (counted, mut chunks) = (announced.clone(), 0);
+    // The fifth chunk comes when it is asked for again.
+    cluster.filter(move |kind| {
+        counted.set(counted.get() + usize::from(kind == "snapshot"));
+        chunks += usize::from(kind == "snapshot-chunk");
+        usize::from(kind != "snapshot-chunk" || chunks != 5)
+    });
+    cluster.open(behind);
+    cluster.run_ms(1);
+    while member(&mut cluster, behind).receiving.is_idle() {
+        cluster.run_ms(1);
+    }
+    cluster.held[behind] = true;
+    (cluster, leader, behind, announced)
+}
+
+/// Lets the slow disk do an operation.
+fn disk_does_one(cluster: &mut Cluster, at: usize) {
+    let waits = !cluster.withheld[at].is_empty();
+    cluster.release(at, usize::from(waits));
+    cluster.run_ms(1);
+}
+
+#[test]
+fn a_snapshot_outlives_a_disk_that_stalls_for_longer_than_silence_is_borne() {
+    let (mut cluster, leader, behind, announced) = a_slow_disk_amid_a_snapshot();
+    while !member(&mut cluster, behind).receiving.is_idle() {
+        cluster.run_ms(6_000);
+        disk_does_one(&mut cluster, behind);
+    }
+    assert!(cluster.marked(behind, "snapshot: installed"));
+    assert_eq!(announced.get(), 1, "every chunk, the sync and the rename stalled, and it is still the first snapshot");
+    cluster.held[behind] = false;
+    cluster.run_ms(1_000);
+    assert_eq!(cluster.node(behind).status().commit, cluster.node(leader).status().commit);
+}
+
+#[test]
+fn what_comes_after_a_snapshot_stays_until_its_follower_has_it() {
+    let (mut cluster, leader, behind, announced) = a_slow_disk_amid_a_snapshot();
+    let put_many = |cluster: &mut Cluster| {
+        for _ in 0..30 {
+            cluster.call(leader, put("later"));
+            cluster.run_ms(15);
+        }
+    };
+    // Much is written while the snapshot is on its way, and while what was written then is.
+    while !member(&mut cluster, behind).receiving.is_idle() {
+        put_many(&mut cluster);
+        disk_does_one(&mut cluster, behind);
+    }
+    let caught_up = cluster.node(leader).status().commit;
+    while cluster.node(behind).status().commit < caught_up {
+        put_many(&mut cluster);
+        disk_does_one(&mut cluster, behind);
+    }
+    assert_eq!(announced.get(), 1, "the first snapshot is the last one");
+    // With that, the log is as short as it was before.
+    cluster.held[behind] = false;
+    let all = cluster.withheld[behind].len();
+    cluster.release(behind, all);
+    cluster.run_ms(1_000);
+    put_many(&mut cluster);
+    cluster.run_ms(1_000);
+    let leading = member(&mut cluster, leader);
+    assert!(leading.applied().0 - leading.consensus.log_base().0 <= 50, "the log is kept without need");
 }
