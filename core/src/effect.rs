@@ -82,8 +82,9 @@ pub struct Garbage(pub StoreView);
 
 /// An operation on one file of the data directory, or on its directory.
 ///
-/// Actions are issued in order and complete in any order. `Sync` covers exactly the writes to its file that were
-/// issued before it; a creation or rename is durable only after `SyncDir`; nothing else is ordered.
+/// Actions are issued in order and complete in any order; those on one file take effect in that order, so that a name
+/// may be used again without waiting. `Sync` covers exactly the writes to its file that were issued before it; a
+/// creation or rename is durable only after `SyncDir`; nothing else is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskAction {
     /// Create the file if it is absent and reserve room, filled with zeros, so that it is `size_bytes` long.

@@ -237,15 +237,22 @@ impl Consensus {
         self.installing.is_some()
     }
 
+    /// Whether the log has what that snapshot stands for, so that raft-rs would not install it.
+    pub(crate) fn has(&self, meta: &SnapshotMeta) -> bool {
+        meta.index <= self.commit() || self.term_of(meta.index) == Some(meta.term)
+    }
+
     /// Whether the leader still considers `peer` to be waiting for a snapshot.
     pub(crate) fn wants_snapshot(&self, peer: NodeId) -> bool {
         let progress = self.raw.raft.prs().get(peer.0);
         self.is_leader() && progress.is_some_and(|progress| progress.state == ProgressState::Snapshot)
     }
 
-    /// Up to where the leader knows the log of `peer` to be like its own; nothing for who is no member.
-    pub(crate) fn matched(&self, peer: NodeId) -> LogIndex {
-        LogIndex(self.raw.raft.prs().get(peer.0).map_or(0, |progress| progress.matched))
+    /// Up to where the leader knows the log of `peer` to be like its own, and whether it has heard of it lately; `None`
+    /// for who is no member.
+    pub(crate) fn matched(&self, peer: NodeId) -> Option<(LogIndex, bool)> {
+        let progress = self.raw.raft.prs().get(peer.0)?;
+        Some((LogIndex(progress.matched), progress.recent_active))
     }
 
     /// The voter, other than this one, whose log is known to reach furthest, if it was heard of lately.
@@ -314,7 +321,7 @@ impl Consensus {
         entry.is_some_and(|entry| wire::is_elsewhere(entry) && entry.term == payload.term.0)
     }
 
-    /// Takes a snapshot message whose snapshot has been fetched and is durable.
+    /// Takes a snapshot message whose snapshot has been fetched and is durable, or that turned out not to be needed.
     pub(crate) fn receive_fetched(&mut self, bytes: &[u8]) {
         assert!(self.installing.is_none(), "one snapshot at a time");
         let received = wire::decode(bytes).expect("decoded once before");
@@ -350,7 +357,8 @@ impl Consensus {
         }
     }
 
-    /// An attempt to send a snapshot to `peer` has ended. Every attempt ends here, or its follower waits for ever.
+    /// An attempt to send a snapshot to `peer` has ended without an acknowledgement: with `arrived`, all of it was
+    /// sent, and the log after it is tried. Every attempt ends here, or its follower waits for ever.
     pub(crate) fn snapshot_sent(&mut self, peer: NodeId, arrived: bool) {
         if self.installing.is_none() && self.is_leader() {
             let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
@@ -529,8 +537,7 @@ impl Consensus {
             return None;
         }
         let meta = convert::meta_from_raft(message.get_snapshot().get_metadata());
-        let known = meta.index <= self.commit() || self.term_of(meta.index) == Some(meta.term);
-        (!known).then_some(meta)
+        (!self.has(&meta)).then_some(meta)
     }
 
     fn begin_install(&mut self, ready: raft::Ready, immediate: Vec<Outgoing>, batch: &mut Batch) {

@@ -23,7 +23,8 @@ const CRAMPED_GROWTH: u64 = 8;
 /// The log since the last checkpoint grows to this many times [`crate::NodeConfig::log_bytes_max`], at most.
 const LOG_FACTOR_MAX: u64 = 32;
 
-/// The log in memory may grow to this many times [`crate::NodeConfig::log_bytes_max`] while followers get a snapshot.
+/// The log in memory may grow to this many times its usual bounds, of bytes and of entries, while followers get a
+/// snapshot or catch up from one.
 const LOG_FACTOR_SENDING: u64 = 8;
 
 /// After a checkpoint that found no room, another is tried so many ticks later.
@@ -128,15 +129,20 @@ impl Member {
         if self.consensus.is_installing() {
             return;
         }
-        let (applied, keep) = (self.applied(), self.config.catchup_entries);
+        let (applied, base, keep) = (self.applied(), self.consensus.log_base(), self.config.catchup_entries);
         let (bytes, bytes_max) = (self.consensus.log_bytes(), self.config.log_bytes_max);
-        // A follower that gets a snapshot needs what comes after it: without that it would need the next one.
-        let needed = self.sending.oldest_needed().filter(|_| bytes < bytes_max.saturating_mul(LOG_FACTOR_SENDING));
+        let entries = applied.0.saturating_sub(base.0);
+        let entries_max = keep.saturating_add(self.config.checkpoint_entries.max(1));
+        if bytes < bytes_max && entries < entries_max {
+            return;
+        }
+        let may_grow = bytes < bytes_max.saturating_mul(LOG_FACTOR_SENDING)
+            && entries < entries_max.saturating_mul(LOG_FACTOR_SENDING);
+        let needed = self.sending.oldest_needed(base).filter(|_| may_grow);
         let at_most = needed.map_or(applied, |needed| needed.min(applied));
-        let in_memory = applied.0.saturating_sub(self.consensus.log_base().0);
         if bytes >= bytes_max {
             self.consensus.compact_to_bytes(bytes_max / 2, at_most);
-        } else if in_memory >= keep.saturating_add(self.config.checkpoint_entries.max(1)) {
+        } else {
             self.consensus.compact(at_most.min(LogIndex(applied.0 - keep)));
         }
     }

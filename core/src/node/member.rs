@@ -428,7 +428,7 @@ impl Member {
         let was_repairing = self.consensus.is_repairing();
         self.writes.durable(write);
         self.checkpoint_mark_durable(write, out);
-        if !self.install_durable(write) {
+        if !self.install_durable(write, out) {
             self.consensus.persisted(write);
         }
         let (index, durable_term, durable_vote) = self.consensus.durable();

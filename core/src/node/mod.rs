@@ -18,6 +18,7 @@ mod reads;
 mod room;
 mod snapshot_receive;
 mod snapshot_send;
+mod snapshot_window;
 mod status;
 mod stopping;
 mod sweep;

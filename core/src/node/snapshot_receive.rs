@@ -1,65 +1,108 @@
-//! Receiving a snapshot: pull it chunk by chunk, check it while it arrives, make it durable as a checkpoint, and only
-//! then let raft-rs know of it. While it is installed nothing else touches consensus.
+//! Receiving a snapshot: pull it in chunks, check it while it arrives, make it durable as a checkpoint, and only then
+//! let raft-rs know of it. While it is installed nothing else touches consensus.
 //!
-//! The next chunk is on its way while the disk writes the one before, and the sender is asked again and again until the
-//! snapshot is installed: a slow disk here must not look like a member that is gone.
+//! Chunks are on their way while the disk writes those before, and the sender hears of this member again and again
+//! until the snapshot is installed: a slow disk here must not look like a member that is gone.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use super::checkpoint_file::{CheckpointFile, FileProgress};
 use super::member::Member;
+use super::snapshot_send;
+use super::snapshot_window::CHUNKS_ON_THEIR_WAY_MAX;
 use crate::consensus::Batch;
+use crate::disk_queue::DiskQueue;
 use crate::effect::{DiskAction, Effect, Garbage, Note, Outputs};
 use crate::input::{DiskError, DiskReply};
 use crate::log::{HardState, SnapshotMeta};
 use crate::peer::Body;
 use crate::proto::detcdpeer as pb;
-use crate::snapshot::{SnapshotLoader, checkpoint_name};
+use crate::snapshot::{SnapshotError, SnapshotLoader, checkpoint_name};
 use crate::state_machine::StateMachine;
 use crate::time::Instant;
-use crate::types::{DiskOp, NodeId};
+use crate::types::{DiskOp, LogIndex, NodeId, Term};
 use crate::wal::WriteId;
 
 /// A sender that gives nothing for this many election timeouts is given up. Longer than the sender waits for this
 /// member: while it still holds what it sends, going on is cheaper than beginning anew.
-const PATIENCE_ELECTION_TIMEOUTS: u32 = 4;
+const PATIENCE_ELECTION_TIMEOUTS: u32 = snapshot_send::PATIENCE_ELECTION_TIMEOUTS + 1;
+
+/// So many chunks may wait for the disk. As many as are on their way may come at once, and hold nobody up.
+const CHUNKS_WAITING_MAX: usize = 2 * CHUNKS_ON_THEIR_WAY_MAX;
 
 /// A snapshot on its way in.
 #[derive(Default)]
 pub(super) struct Receiving {
     fetch: Option<Fetch>,
-    installing: Option<(WriteId, Option<HardState>)>,
+    installing: Option<Installing>,
+    /// The newest one that was announced while another was whole: begun when that is done with.
+    announced: Option<Announced>,
+    /// When the sender is to hear of this member again.
+    speak_at: Instant,
 }
 
-struct Fetch {
+/// A snapshot whose mark is on its way to the log.
+struct Installing {
+    write: WriteId,
+    hard_state: Option<HardState>,
+    from: NodeId,
+    place: (LogIndex, Term),
+}
+
+/// A snapshot that a leader has.
+struct Announced {
     from: NodeId,
     meta: SnapshotMeta,
     /// The raft message that announced it, for raft-rs when everything is here.
-    announcement: Bytes,
+    message: Bytes,
+}
+
+struct Fetch {
+    announced: Announced,
     file: CheckpointFile,
     /// The chunks before this one are here.
     next: u64,
     /// They are all that there are.
     is_whole: bool,
     stage: Stage,
-    ask_again_at: Instant,
     give_up_at: Instant,
 }
 
 enum Stage {
-    /// Chunks arrive and are written; `waiting` came while the one before it was being written.
-    Fetching { loader: Box<SnapshotLoader>, waiting: Option<Bytes> },
+    /// Chunks arrive and are written.
+    Fetching(Arriving),
     /// Everything is written; the file becomes durable.
     Finishing(Box<StateMachine>),
     /// Waits until the log's writes are done.
     Loaded(Box<StateMachine>),
 }
 
+#[derive(Default)]
+struct Arriving {
+    loader: Box<SnapshotLoader>,
+    /// What came before the one that is next.
+    early: BTreeMap<u64, pb::SnapshotChunk>,
+    /// What is to be written after the one that is being written.
+    waiting: VecDeque<Bytes>,
+}
+
+impl Arriving {
+    fn room(&self) -> usize {
+        (CHUNKS_WAITING_MAX - self.waiting.len()).min(CHUNKS_ON_THEIR_WAY_MAX)
+    }
+}
+
 impl Stage {
+    fn begun() -> Stage {
+        Stage::Fetching(Arriving::default())
+    }
+
     /// Drops what was loaded, where time allows: it may be a whole state.
     fn discard(self, out: &mut Outputs) {
         let loaded = match &self {
-            Stage::Fetching { loader, .. } => loader.partial(),
+            Stage::Fetching(arriving) => arriving.loader.partial(),
             Stage::Finishing(state) | Stage::Loaded(state) => Some(state.view()),
         };
         out.effects.extend(loaded.map(|loaded| Effect::Discard(Garbage(loaded))));
@@ -67,14 +110,46 @@ impl Stage {
 }
 
 impl Fetch {
-    /// Whether a chunk that arrives now can be taken.
-    fn takes_chunk(&self) -> bool {
-        matches!(self.stage, Stage::Fetching { waiting: None, .. }) && !self.is_whole
+    /// How many chunks can be taken; none when all are here.
+    fn room(&self) -> usize {
+        match &self.stage {
+            Stage::Fetching(arriving) if !self.is_whole => arriving.room(),
+            Stage::Fetching(_) | Stage::Finishing(_) | Stage::Loaded(_) => 0,
+        }
     }
 
     /// Whether everything that came is written, and only the sender can bring this further.
     fn waits_for_sender(&self) -> bool {
-        self.takes_chunk() && self.file.is_idle()
+        self.room() > 0 && self.file.is_idle()
+    }
+
+    /// Takes the chunks that are next, as far as they are here and there is room; how many.
+    ///
+    /// # Errors
+    /// One does not add up.
+    fn take_arrived(&mut self) -> Result<usize, SnapshotError> {
+        let mut taken = 0;
+        while self.room() > 0
+            && let Stage::Fetching(arriving) = &mut self.stage
+            && let Some(chunk) = arriving.early.remove(&self.next)
+        {
+            arriving.loader.feed(&chunk.data)?;
+            arriving.waiting.push_back(chunk.data);
+            self.next += 1;
+            self.is_whole = chunk.last;
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    /// Writes the next chunk, if there is one and none is being written.
+    fn write_waiting(&mut self, disk: &mut DiskQueue) {
+        if self.file.is_idle()
+            && let Stage::Fetching(arriving) = &mut self.stage
+            && let Some(chunk) = arriving.waiting.pop_front()
+        {
+            self.file.push(chunk, disk);
+        }
     }
 }
 
@@ -91,94 +166,128 @@ impl Receiving {
 
     /// When to ask again.
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
-        self.fetch.as_ref().map(|fetch| fetch.ask_again_at)
+        (!self.is_idle()).then_some(self.speak_at)
+    }
+
+    /// Whom this member pulls a snapshot from, and what it has to say about it.
+    fn speaks(&self) -> Option<(NodeId, pb::SnapshotFetch)> {
+        if let Some(Installing { from, place: (index, term), .. }) = &self.installing {
+            return Some((*from, pb::SnapshotFetch { index: index.0, term: term.0, chunk: 0, room: 0 }));
+        }
+        let fetch = self.fetch.as_ref()?;
+        let SnapshotMeta { index, term, .. } = &fetch.announced.meta;
+        let room = fetch.room() as u32;
+        let says = pb::SnapshotFetch { index: index.0, term: term.0, chunk: fetch.next, room };
+        Some((fetch.announced.from, says))
     }
 }
 
 impl Member {
     /// The leader announces a snapshot that this member does not have.
-    pub(super) fn snapshot_announced(
-        &mut self,
-        from: NodeId,
-        meta: SnapshotMeta,
-        announcement: Bytes,
-        out: &mut Outputs,
-    ) {
+    pub(super) fn snapshot_announced(&mut self, from: NodeId, meta: SnapshotMeta, message: Bytes, out: &mut Outputs) {
+        let announced = Announced { from, meta, message };
         if let Some(fetch) = &mut self.receiving.fetch {
-            if fetch.meta == meta && fetch.from == from {
-                fetch.announcement = announcement;
+            let had = &fetch.announced;
+            if had.meta == announced.meta && (had.from == from || fetch.is_whole) {
+                fetch.announced = announced;
                 return;
             }
-            // Another one: the leader gave this one up, or there is a new leader.
             if fetch.is_whole {
+                self.receiving.announced = Some(announced);
                 return;
             }
+            if had.from == from && announced.meta.index <= had.meta.index {
+                // It was overtaken by the one that is being fetched, or its sender began anew and announces it again.
+                return;
+            }
+            // The leader gave the other one up, or there is a new leader.
             self.receiving_abandon(out);
         }
+        self.receiving_begin(announced, out);
+    }
+
+    fn receiving_begin(&mut self, announced: Announced, out: &mut Outputs) {
         self.checkpoint_abandon(out);
-        let file = CheckpointFile::new(&meta);
-        let stage = Stage::Fetching { loader: Box::new(SnapshotLoader::new()), waiting: None };
-        let (ask_again_at, give_up_at) = (self.now, self.now + self.patience());
-        let (next, is_whole) = (0, false);
-        self.receiving.fetch =
-            Some(Fetch { from, meta, announcement, file, next, is_whole, stage, ask_again_at, give_up_at });
-        self.receiving_wakeup(out);
+        let file = CheckpointFile::new(&announced.meta);
+        let give_up_at = self.now + self.patience();
+        let fetch = Fetch { announced, file, next: 0, is_whole: false, stage: Stage::begun(), give_up_at };
+        self.receiving.fetch = Some(fetch);
+        self.receiving_speak(out);
+    }
+
+    /// Begins with what was announced while another one was whole, if it still brings something.
+    fn receiving_begin_announced(&mut self, out: &mut Outputs) {
+        let announced = self.receiving.announced.take();
+        if let Some(announced) = announced.filter(|announced| !self.consensus.has(&announced.meta)) {
+            self.receiving_begin(announced, out);
+        }
     }
 
     fn patience(&self) -> std::time::Duration {
         self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS
     }
 
-    /// Asks for the next chunk when it is time to, or gives up. Asking beyond the last one tells the sender that this
-    /// member has everything and is not done yet.
+    /// Asks for the next chunks, or says that this member is at work, when it is time to; or gives up.
     pub(super) fn receiving_wakeup(&mut self, out: &mut Outputs) {
-        let Some(fetch) = &self.receiving.fetch else { return };
-        if fetch.waits_for_sender() && fetch.give_up_at <= self.now {
-            out.mark("snapshot: its sender was given up");
-            return self.receiving_abandon(out);
+        if let Some(fetch) = &self.receiving.fetch
+            && !fetch.is_whole
+        {
+            if self.consensus.has(&fetch.announced.meta) {
+                return self.receiving_is_needless(out);
+            }
+            if fetch.waits_for_sender() && fetch.give_up_at <= self.now {
+                out.mark("snapshot: its sender was given up");
+                return self.receiving_abandon(out);
+            }
         }
-        if fetch.ask_again_at <= self.now {
-            self.ask_for_chunk(out);
+        if self.receiving.speak_at <= self.now {
+            self.receiving_speak(out);
         }
     }
 
-    fn ask_for_chunk(&mut self, out: &mut Outputs) {
-        let again = self.now + self.retry_interval();
-        let Some(fetch) = &mut self.receiving.fetch else { return };
-        fetch.ask_again_at = again;
-        let (index, term) = (fetch.meta.index.0, fetch.meta.term.0);
-        let (from, body) = (fetch.from, Body::SnapshotFetch(pb::SnapshotFetch { index, term, chunk: fetch.next }));
-        self.send_peer(from, body, out);
+    fn receiving_speak(&mut self, out: &mut Outputs) {
+        let Some((to, says)) = self.receiving.speaks() else { return };
+        self.receiving.speak_at = self.now + self.retry_interval();
+        self.send_peer(to, Body::SnapshotFetch(says), out);
     }
 
     /// A chunk arrives.
     pub(super) fn snapshot_chunk(&mut self, from: NodeId, chunk: pb::SnapshotChunk, out: &mut Outputs) {
-        let patience = self.patience();
         let Some(fetch) = &mut self.receiving.fetch else { return };
-        let place = (fetch.from, fetch.meta.index.0, fetch.meta.term.0, fetch.next);
-        if place != (from, chunk.index, chunk.term, chunk.chunk) || !fetch.takes_chunk() {
-            // An answer that was overtaken, be it good or bad, or one for which there is no place yet.
+        let Announced { from: sender, meta, .. } = &fetch.announced;
+        if (*sender, meta.index.0, meta.term.0) != (from, chunk.index, chunk.term) || fetch.is_whole {
             return;
         }
         if chunk.gone {
-            return self.receiving_abandon(out);
+            // Unless it was overtaken by what it says is gone.
+            return if chunk.chunk == fetch.next {
+                self.receiving_abandon(out)
+            };
         }
-        let is_idle = fetch.file.is_idle();
-        let Stage::Fetching { loader, waiting } = &mut fetch.stage else { unreachable!("it takes chunks") };
-        if loader.feed(&chunk.data).is_err() {
+        let expected = fetch.next..fetch.next + CHUNKS_ON_THEIR_WAY_MAX as u64;
+        if let Stage::Fetching(arriving) = &mut fetch.stage
+            && expected.contains(&chunk.chunk)
+        {
+            arriving.early.insert(chunk.chunk, chunk);
+            self.receiving_take(out);
+        }
+    }
+
+    /// Takes what has arrived, sees that it is written, and tells the sender if that makes a difference.
+    fn receiving_take(&mut self, out: &mut Outputs) {
+        let give_up_at = self.now + self.patience();
+        let fetch = self.receiving.fetch.as_mut().expect("something of it arrived or was written");
+        let room = fetch.room();
+        fetch.write_waiting(&mut self.disk);
+        let Ok(taken) = fetch.take_arrived() else {
             out.mark("snapshot: a damaged chunk was refused");
             return self.receiving_abandon(out);
-        }
-        if is_idle {
-            fetch.file.push(chunk.data, &mut self.disk);
-        } else {
-            *waiting = Some(chunk.data);
-        }
-        fetch.next += 1;
-        fetch.is_whole = chunk.last;
-        fetch.give_up_at = self.now + patience;
-        if fetch.takes_chunk() {
-            self.ask_for_chunk(out);
+        };
+        fetch.write_waiting(&mut self.disk);
+        // However long the disk took, the sender had no part in it.
+        fetch.give_up_at = give_up_at;
+        if fetch.room() > 0 && (taken > 0 || room == 0) {
+            self.receiving_speak(out);
         }
     }
 
@@ -188,38 +297,31 @@ impl Member {
         match fetch.file.disk_done(op, result, &mut self.disk) {
             Ok(FileProgress::NotOurs | FileProgress::Busy) => {}
             Ok(FileProgress::Wrote) => self.chunk_written(out),
-            Ok(FileProgress::Complete) => self.received_file_complete(),
+            Ok(FileProgress::Complete) => self.received_file_complete(out),
             Ok(FileProgress::NoSpace) => self.receiving_abandon(out),
             Err(reason) => self.halt(reason),
         }
     }
 
     fn chunk_written(&mut self, out: &mut Outputs) {
-        let patience = self.patience();
-        let fetch = self.receiving.fetch.as_mut().expect("a chunk of it was written");
-        let Stage::Fetching { waiting, .. } = &mut fetch.stage else { unreachable!("a chunk was being written") };
-        // However long the disk took, the sender had no part in it.
-        fetch.give_up_at = self.now + patience;
-        if let Some(waited) = waiting.take() {
-            fetch.file.push(waited, &mut self.disk);
-            if !fetch.is_whole {
-                self.ask_for_chunk(out);
-            }
-        } else if fetch.is_whole {
+        let fetch = self.receiving.fetch.as_ref().expect("a chunk of it was written");
+        let all_written = matches!(&fetch.stage, Stage::Fetching(arriving) if arriving.waiting.is_empty());
+        if fetch.is_whole && all_written {
             self.received_whole(out);
+        } else {
+            self.receiving_take(out);
         }
     }
 
     /// All chunks are written: the file becomes durable if they are the snapshot that was announced.
     fn received_whole(&mut self, out: &mut Outputs) {
         let fetch = self.receiving.fetch.as_mut().expect("it was received");
-        let placeholder = Stage::Fetching { loader: Box::default(), waiting: None };
-        let Stage::Fetching { loader, .. } = std::mem::replace(&mut fetch.stage, placeholder) else {
+        let Stage::Fetching(Arriving { loader, .. }) = std::mem::replace(&mut fetch.stage, Stage::begun()) else {
             unreachable!("chunks were being written");
         };
         let loaded = loader.partial();
         match loader.finish() {
-            Ok((meta, state)) if meta == fetch.meta => {
+            Ok((meta, state)) if meta == fetch.announced.meta => {
                 fetch.stage = Stage::Finishing(Box::new(state));
                 fetch.file.finish(&mut self.disk);
             }
@@ -231,13 +333,27 @@ impl Member {
         }
     }
 
-    fn received_file_complete(&mut self) {
+    fn received_file_complete(&mut self, out: &mut Outputs) {
         let fetch = self.receiving.fetch.as_mut().expect("its file is complete");
-        let placeholder = Stage::Fetching { loader: Box::default(), waiting: None };
-        let Stage::Finishing(state) = std::mem::replace(&mut fetch.stage, placeholder) else {
+        let Stage::Finishing(state) = std::mem::replace(&mut fetch.stage, Stage::begun()) else {
             unreachable!("the file was being finished");
         };
         fetch.stage = Stage::Loaded(state);
+        if self.consensus.has(&fetch.announced.meta) {
+            let message = fetch.announced.message.clone();
+            self.install_refused(out);
+            self.consensus.receive_fetched(&message);
+        }
+    }
+
+    /// The log has by itself what is being fetched. raft-rs says so to the leader, which may wait for it.
+    fn receiving_is_needless(&mut self, out: &mut Outputs) {
+        let message = self.receiving.fetch.as_ref().map(|fetch| fetch.announced.message.clone());
+        self.receiving_abandon(out);
+        out.mark("snapshot: fetched and not needed any more");
+        if let Some(message) = message {
+            self.consensus.receive_fetched(&message);
+        }
     }
 
     fn receiving_abandon(&mut self, out: &mut Outputs) {
@@ -245,6 +361,7 @@ impl Member {
             fetch.file.abandon(&mut self.disk);
             fetch.stage.discard(out);
         }
+        self.receiving.announced = None;
     }
 
     /// Lets raft-rs know of a loaded snapshot, when the log's writes are done; true if it did.
@@ -252,26 +369,27 @@ impl Member {
         if !self.receiving.is_loaded() || !self.consensus.is_quiet() || self.consensus.is_installing() {
             return false;
         }
-        let announcement = self.receiving.fetch.as_ref().expect("loaded").announcement.clone();
-        self.consensus.receive_fetched(&announcement);
+        let message = self.receiving.fetch.as_ref().expect("loaded").announced.message.clone();
+        self.consensus.receive_fetched(&message);
         true
     }
 
     /// raft-rs did not want the loaded snapshot after all: it has the entries by now, or the term has changed.
     pub(super) fn install_refused(&mut self, out: &mut Outputs) {
         if let Some(fetch) = self.receiving.fetch.take() {
-            let name = checkpoint_name(fetch.meta.term, fetch.meta.index);
+            let name = checkpoint_name(fetch.announced.meta.term, fetch.announced.meta.index);
             self.disk.issue(DiskAction::Remove { file: name.into() });
             fetch.stage.discard(out);
             out.mark("snapshot: fetched and not needed any more");
         }
+        self.receiving_begin_announced(out);
     }
 
     /// raft-rs takes the loaded snapshot: the state is replaced, and the log gets its mark.
     pub(super) fn install_begin(&mut self, batch: &mut Batch, meta: SnapshotMeta, out: &mut Outputs) {
         let fetch = self.receiving.fetch.take().expect("only loaded snapshots are announced to raft-rs");
         let Stage::Loaded(state) = fetch.stage else { unreachable!("it is loaded") };
-        assert_eq!(fetch.meta, meta, "the snapshot that was loaded is the one that is installed");
+        assert_eq!(fetch.announced.meta, meta, "the snapshot that was loaded is the one that is installed");
         out.mark(if batch.replaced_last > meta.index {
             "snapshot: installed over a longer log"
         } else {
@@ -285,7 +403,8 @@ impl Member {
         let hard_state = batch.hard_state;
         let write = self.writer.append(&[], hard_state, Some(meta.clone()));
         self.writes.begin(write, self.now);
-        self.receiving.installing = Some((write, hard_state));
+        let (from, place) = (fetch.announced.from, (meta.index, meta.term));
+        self.receiving.installing = Some(Installing { write, hard_state, from, place });
         self.checkpoint_replaced(write, meta, out);
         self.consensus.wrote(batch, Some(write));
         let header = self.header();
@@ -293,14 +412,12 @@ impl Member {
     }
 
     /// Everything up to `write` is durable: true if that was a snapshot's mark, and consensus goes on.
-    pub(super) fn install_durable(&mut self, write: WriteId) -> bool {
-        match self.receiving.installing {
-            Some((mark, hard_state)) if mark <= write => {
-                self.receiving.installing = None;
-                self.consensus.installed(hard_state);
-                true
-            }
-            Some(_) | None => false,
+    pub(super) fn install_durable(&mut self, write: WriteId, out: &mut Outputs) -> bool {
+        let installed = self.receiving.installing.take_if(|installing| installing.write <= write);
+        if let Some(Installing { hard_state, .. }) = &installed {
+            self.consensus.installed(*hard_state);
+            self.receiving_begin_announced(out);
         }
+        installed.is_some()
     }
 }

@@ -1,13 +1,12 @@
-//! Sending snapshots: raft-rs announces one, its follower pulls it chunk by chunk. Every attempt ends: the follower
-//! acknowledges it, or the leader reports it as failed; raft-rs would wait for ever otherwise.
+//! Sending snapshots: raft-rs announces one, its follower pulls it in chunks. Every attempt ends when its follower
+//! acknowledges it or falls silent; raft-rs would wait for ever otherwise. A follower that has got one is owed the log
+//! after it: without that it would need the next one, and then the next.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::member::Member;
-use crate::effect::{Effect, Garbage, Outputs};
+use super::snapshot_window::{Answer, Window};
+use crate::effect::Outputs;
 use crate::log::SnapshotMeta;
 use crate::peer::Body;
 use crate::proto::detcdpeer as pb;
@@ -16,59 +15,49 @@ use crate::time::Instant;
 use crate::types::{LogIndex, NodeId};
 
 /// A follower that asks for nothing for this many election timeouts has lost the attempt.
-const PATIENCE_ELECTION_TIMEOUTS: u32 = 3;
+pub(super) const PATIENCE_ELECTION_TIMEOUTS: u32 = 3;
 
-/// The snapshots on their way, one a follower, and the followers that have got one.
+/// The snapshots on their way, one a follower, and the followers that catch up from one.
 #[derive(Default)]
 pub(super) struct Sending {
     to: BTreeMap<NodeId, Attempt>,
     catching_up: BTreeMap<NodeId, CatchingUp>,
 }
 
-/// A follower that has its snapshot, and not yet the log after it. Without that log it would need the next snapshot,
-/// and then the next: under load, or with a slow disk, it would never be done.
+/// A follower that has its snapshot, and not yet the log after it.
 struct CatchingUp {
+    /// Up to where it has the log.
     matched: LogIndex,
-    /// Until when it has to get further.
+    /// Until when it has to be heard of.
     until: Instant,
 }
 
 impl Sending {
-    /// The index after which followers need the log that got a snapshot, or get one.
-    pub(super) fn oldest_needed(&self) -> Option<LogIndex> {
+    /// The index after which the log is needed by followers that get a snapshot or have got one. One that needs more
+    /// than the log that begins after `base` needs another snapshot in any case, and does not count.
+    pub(super) fn oldest_needed(&self, base: LogIndex) -> Option<LogIndex> {
         let sent = self.to.values().map(|attempt| attempt.meta.index);
-        sent.chain(self.catching_up.values().map(|follower| follower.matched)).min()
+        let needed = sent.chain(self.catching_up.values().map(|follower| follower.matched));
+        needed.filter(|index| *index >= base).min()
     }
 }
 
 struct Attempt {
     meta: SnapshotMeta,
-    chunks: SnapshotWriter,
-    /// The number of `current`.
-    number: u64,
-    current: Bytes,
-    /// `None` when `current` is the last one.
-    next: Option<Bytes>,
+    window: Window,
     until: Instant,
-}
-
-impl Attempt {
-    /// Drops the state that it was about, where time allows.
-    fn discard(self, out: &mut Outputs) {
-        out.effects.push(Effect::Discard(Garbage(self.chunks.into_view())));
-    }
 }
 
 impl Sending {
     /// This member does not lead any more.
     pub(super) fn forget_all(&mut self, out: &mut Outputs) {
         self.catching_up.clear();
-        std::mem::take(&mut self.to).into_values().for_each(|attempt| attempt.discard(out));
+        std::mem::take(&mut self.to).into_values().for_each(|mut attempt| attempt.window.discard(out));
     }
 
     fn forget(&mut self, peer: NodeId, out: &mut Outputs) {
-        if let Some(attempt) = self.to.remove(&peer) {
-            attempt.discard(out);
+        if let Some(mut attempt) = self.to.remove(&peer) {
+            attempt.window.discard(out);
         }
     }
 }
@@ -81,14 +70,12 @@ impl Member {
             self.consensus.snapshot_sent(to, false);
             return false;
         }
-        let bytes = self.config.checkpoint_chunk_bytes;
-        let mut chunks = SnapshotWriter::new(self.state.view(), meta.clone(), self.config.cluster_id);
-        let current = chunks.next_chunk(bytes).expect("a snapshot has a header");
-        let next = chunks.next_chunk(bytes);
+        let writer = SnapshotWriter::new(self.state.view(), meta.clone(), self.config.cluster_id);
+        let window = Window::new(writer, self.config.checkpoint_chunk_bytes);
         let until = self.sending_until();
         self.sending.forget(to, out);
         self.sending.catching_up.remove(&to);
-        self.sending.to.insert(to, Attempt { meta: meta.clone(), chunks, number: 0, current, next, until });
+        self.sending.to.insert(to, Attempt { meta: meta.clone(), window, until });
         true
     }
 
@@ -96,66 +83,74 @@ impl Member {
         self.now + self.config.election_timeout * PATIENCE_ELECTION_TIMEOUTS
     }
 
-    /// A follower asks for a chunk: the one it got last, again, or the next. One that asks beyond the last has them all
-    /// and makes them durable, which may take longer than silence is borne.
+    /// A follower says which chunks it has, and for how many more it has room. Without room it is at work, which its
+    /// disk may make longer than silence is borne.
     pub(super) fn snapshot_fetched(&mut self, from: NodeId, fetch: &pb::SnapshotFetch, out: &mut Outputs) {
-        let (index, term, chunk) = (fetch.index, fetch.term, fetch.chunk);
+        let (index, term, first) = (fetch.index, fetch.term, fetch.chunk);
         let until = self.sending_until();
-        let bytes = self.config.checkpoint_chunk_bytes;
         let attempt = self.sending.to.get_mut(&from);
         let attempt = attempt.filter(|attempt| (attempt.meta.index.0, attempt.meta.term.0) == (index, term));
-        let mut answer = pb::SnapshotChunk { index, term, chunk, gone: true, ..Default::default() };
-        if let Some(attempt) = attempt {
-            if chunk == attempt.number + 1 {
-                let Some(next) = attempt.next.take() else {
-                    attempt.until = until;
-                    return;
-                };
-                attempt.number += 1;
-                attempt.current = next;
-                attempt.next = attempt.chunks.next_chunk(bytes);
+        let gone = pb::SnapshotChunk { index, term, chunk: first, gone: true, ..Default::default() };
+        let Some(attempt) = attempt else {
+            return self.send_peer(from, Body::SnapshotChunk(gone), out);
+        };
+        if fetch.room == 0 {
+            attempt.until = until;
+            return;
+        }
+        match attempt.window.confirm(first, fetch.room, out) {
+            Answer::Overtaken => {}
+            Answer::Send(numbers) => {
+                attempt.until = until;
+                let chunks: Vec<_> = numbers.map(|number| (number, attempt.window.chunk(number))).collect();
+                for (chunk, (data, last)) in chunks {
+                    let chunk = pb::SnapshotChunk { index, term, chunk, last, data, gone: false };
+                    self.send_peer(from, Body::SnapshotChunk(chunk), out);
+                }
             }
-            match chunk.cmp(&attempt.number) {
-                // An old request that was overtaken; its sender has what it asks for.
-                Ordering::Less => return,
-                Ordering::Equal => {
-                    attempt.until = until;
-                    answer.gone = false;
-                    answer.data = attempt.current.clone();
-                    answer.last = attempt.next.is_none();
-                }
-                // It goes on with an attempt that ended here: both begin anew.
-                Ordering::Greater => {
-                    self.sending.forget(from, out);
-                    self.consensus.snapshot_sent(from, false);
-                    out.mark("snapshot: an attempt was ended because its follower was ahead of it");
-                }
+            // Both begin anew.
+            Answer::Ahead => {
+                self.sending.forget(from, out);
+                self.consensus.snapshot_sent(from, false);
+                out.mark("snapshot: an attempt was ended because its follower was ahead of it");
+                self.send_peer(from, Body::SnapshotChunk(gone), out);
             }
         }
-        self.send_peer(from, Body::SnapshotChunk(answer), out);
     }
 
-    /// Ends the attempts that arrived, or that took too long, and looks how far the followers are that got theirs.
+    /// Ends the attempts that arrived, or whose followers fell silent, and looks how far those are that got theirs.
     pub(super) fn sending_tick(&mut self, out: &mut Outputs) {
-        let until = self.sending_until();
         let peers: Vec<NodeId> = self.sending.to.keys().copied().collect();
         for peer in peers {
-            let late = self.sending.to[&peer].until <= self.now;
-            if !self.consensus.wants_snapshot(peer) {
-                self.sending.forget(peer, out);
-                self.sending.catching_up.insert(peer, CatchingUp { matched: self.consensus.matched(peer), until });
-            } else if late {
-                self.sending.forget(peer, out);
-                self.consensus.snapshot_sent(peer, false);
+            let Attempt { meta, window, until } = &self.sending.to[&peer];
+            let (index, late, all_sent) = (meta.index, *until <= self.now, window.is_all_sent());
+            let acknowledged = !self.consensus.wants_snapshot(peer);
+            if !acknowledged && !late {
+                continue;
+            }
+            self.sending.forget(peer, out);
+            if !acknowledged {
+                // It may have it all, and the acknowledgement was lost or is late.
+                self.consensus.snapshot_sent(peer, all_sent);
+            }
+            if acknowledged || all_sent {
+                let until = self.sending_until();
+                self.sending.catching_up.insert(peer, CatchingUp { matched: index, until });
             }
         }
+        self.look_who_catches_up();
+    }
+
+    fn look_who_catches_up(&mut self) {
+        let until = self.sending_until();
         let (consensus, now) = (&self.consensus, self.now);
         self.sending.catching_up.retain(|peer, follower| {
-            let matched = consensus.matched(*peer);
-            if matched > follower.matched {
-                *follower = CatchingUp { matched, until };
+            let Some((matched, is_active)) = consensus.matched(*peer) else { return false };
+            follower.matched = follower.matched.max(matched);
+            if is_active {
+                follower.until = until;
             }
-            matched < consensus.commit() && now < follower.until
+            follower.matched < consensus.commit() && now < follower.until
         });
     }
 }

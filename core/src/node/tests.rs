@@ -16,6 +16,7 @@ use super::member::Member;
 use super::reads::{LeaseOp, Waiter};
 use super::{Life, Node};
 use crate::api::{Request, Response};
+use crate::config::NodeConfig;
 use crate::effect::{Effect, Outputs};
 use crate::input::{DiskError, Input};
 use crate::peer::{self, Body};
@@ -149,84 +150,159 @@ fn a_snapshot_that_is_given_up_is_dropped_elsewhere() {
     assert!(discarded.iter().any(|view| view.revision() == cluster.node(leader).view().revision()));
 }
 
-/// A cluster with a follower that needs a snapshot, and that has got a part of it when its disk becomes slow. Counts
-/// the snapshots that are announced to it.
-fn a_slow_disk_amid_a_snapshot() -> (Cluster, usize, usize, Rc<Cell<usize>>) {
-    let mut cluster = Cluster::new(3, |config| {
-        snapshots_soon(config);
-        config.append_bytes_max = 200;
-    });
-    let leader = cluster.leader();
-    let behind = (leader + 1) % 3;
-    cluster.kill(behind);
-    for n in 0..60 {
-        cluster.ask(leader, put(&format!("k{n}"))).unwrap();
-    }
-    let announced = Rc::new(Cell::new(0));
-    let (counted, mut chunks) = (announced.clone(), 0);
-    // The fifth chunk comes when it is asked for again.
-    cluster.filter(move |kind| {
-        counted.set(counted.get() + usize::from(kind == "snapshot"));
-        chunks += usize::from(kind == "snapshot-chunk");
-        usize::from(kind != "snapshot-chunk" || chunks != 5)
-    });
-    cluster.open(behind);
-    cluster.run_ms(1);
-    while member(&mut cluster, behind).receiving.is_idle() {
-        cluster.run_ms(1);
-    }
-    cluster.held[behind] = true;
-    (cluster, leader, behind, announced)
+/// A cluster with a follower that needs a snapshot, and that has got a part of it when its disk becomes slow.
+struct SlowTransfer {
+    cluster: Cluster,
+    leader: usize,
+    behind: usize,
+    /// How many snapshots were announced to it.
+    announced: Rc<Cell<usize>>,
 }
 
-/// Lets the slow disk do an operation.
-fn disk_does_one(cluster: &mut Cluster, at: usize) {
-    let waits = !cluster.withheld[at].is_empty();
-    cluster.release(at, usize::from(waits));
-    cluster.run_ms(1);
+impl SlowTransfer {
+    fn begin(adjust: impl Fn(&mut NodeConfig)) -> SlowTransfer {
+        let mut cluster = Cluster::new(3, |config| {
+            snapshots_soon(config);
+            config.append_bytes_max = 200;
+            adjust(config);
+        });
+        let leader = cluster.leader();
+        let behind = (leader + 1) % 3;
+        cluster.kill(behind);
+        for n in 0..60 {
+            cluster.ask(leader, put(&format!("k{n}"))).unwrap();
+        }
+        let announced = Rc::new(Cell::new(0));
+        let (counted, mut chunks) = (announced.clone(), 0);
+        // Nothing takes time here but what is lost: the fifth chunk comes only when it is asked for again.
+        cluster.filter(move |kind| {
+            counted.set(counted.get() + usize::from(kind == "snapshot"));
+            chunks += usize::from(kind == "snapshot-chunk");
+            usize::from(kind != "snapshot-chunk" || chunks != 5)
+        });
+        cluster.open(behind);
+        cluster.run_ms(1);
+        let mut transfer = SlowTransfer { cluster, leader, behind, announced };
+        transfer.repeat_until(|transfer| transfer.is_receiving(), |transfer| transfer.cluster.run_ms(1));
+        transfer.cluster.held[behind] = true;
+        transfer
+    }
+
+    fn repeat_until(&mut self, done: impl Fn(&mut SlowTransfer) -> bool, step: impl Fn(&mut SlowTransfer)) {
+        for _ in 0..2_000 {
+            if done(self) {
+                return;
+            }
+            step(self);
+        }
+        panic!("it never ends");
+    }
+
+    fn is_receiving(&mut self) -> bool {
+        !member(&mut self.cluster, self.behind).receiving.is_idle()
+    }
+
+    /// Lets the slow disk do an operation.
+    fn disk_does_one(&mut self) {
+        let waits = !self.cluster.withheld[self.behind].is_empty();
+        self.cluster.release(self.behind, usize::from(waits));
+        self.cluster.run_ms(1);
+    }
+
+    /// The disk becomes fast.
+    fn disk_does_all(&mut self) {
+        self.cluster.held[self.behind] = false;
+        let all = self.cluster.withheld[self.behind].len();
+        self.cluster.release(self.behind, all);
+    }
+
+    /// Writes so many entries, in so many ms each.
+    fn put(&mut self, count: usize, each_ms: u64) {
+        for _ in 0..count {
+            self.cluster.call(self.leader, put("later"));
+            self.cluster.run_ms(each_ms);
+        }
+    }
+
+    fn commit(&self, at: usize) -> u64 {
+        self.cluster.node(at).status().commit.0
+    }
+
+    /// How many applied entries the leader has in memory.
+    fn kept(&mut self) -> u64 {
+        let leading = member(&mut self.cluster, self.leader);
+        leading.applied().0 - leading.consensus.log_base().0
+    }
 }
 
 #[test]
 fn a_snapshot_outlives_a_disk_that_stalls_for_longer_than_silence_is_borne() {
-    let (mut cluster, leader, behind, announced) = a_slow_disk_amid_a_snapshot();
-    while !member(&mut cluster, behind).receiving.is_idle() {
-        cluster.run_ms(6_000);
-        disk_does_one(&mut cluster, behind);
-    }
-    assert!(cluster.marked(behind, "snapshot: installed"));
-    assert_eq!(announced.get(), 1, "every chunk, the sync and the rename stalled, and it is still the first snapshot");
-    cluster.held[behind] = false;
-    cluster.run_ms(1_000);
-    assert_eq!(cluster.node(behind).status().commit, cluster.node(leader).status().commit);
+    let mut transfer = SlowTransfer::begin(|_| {});
+    transfer.repeat_until(
+        |transfer| !transfer.is_receiving(),
+        |transfer| {
+            transfer.cluster.ask(transfer.leader, put("later")).unwrap();
+            transfer.cluster.run_ms(6_000);
+            transfer.disk_does_one();
+        },
+    );
+    assert!(transfer.cluster.marked(transfer.behind, "snapshot: installed"));
+    transfer.disk_does_all();
+    transfer.cluster.run_ms(1_000);
+    assert_eq!(transfer.commit(transfer.behind), transfer.commit(transfer.leader));
+    assert_eq!(transfer.announced.get(), 1, "every chunk, the syncs and the rename stalled: it is still the first one");
 }
 
 #[test]
 fn what_comes_after_a_snapshot_stays_until_its_follower_has_it() {
-    let (mut cluster, leader, behind, announced) = a_slow_disk_amid_a_snapshot();
-    let put_many = |cluster: &mut Cluster| {
-        for _ in 0..30 {
-            cluster.call(leader, put("later"));
-            cluster.run_ms(15);
-        }
-    };
+    let mut transfer = SlowTransfer::begin(|_| {});
     // Much is written while the snapshot is on its way, and while what was written then is.
-    while !member(&mut cluster, behind).receiving.is_idle() {
-        put_many(&mut cluster);
-        disk_does_one(&mut cluster, behind);
-    }
-    let caught_up = cluster.node(leader).status().commit;
-    while cluster.node(behind).status().commit < caught_up {
-        put_many(&mut cluster);
-        disk_does_one(&mut cluster, behind);
-    }
-    assert_eq!(announced.get(), 1, "the first snapshot is the last one");
+    let SlowTransfer { leader, behind, .. } = transfer;
+    transfer.put(60, 15);
+    transfer.repeat_until(|transfer| !transfer.is_receiving(), |transfer| transfer.disk_does_one());
+    let caught_up = transfer.commit(leader);
+    transfer.repeat_until(
+        |transfer| transfer.commit(behind) >= caught_up,
+        |transfer| {
+            transfer.put(10, 40);
+            transfer.disk_does_one();
+        },
+    );
+    assert_eq!(transfer.announced.get(), 1, "the first snapshot is the last one");
     // With that, the log is as short as it was before.
-    cluster.held[behind] = false;
-    let all = cluster.withheld[behind].len();
-    cluster.release(behind, all);
-    cluster.run_ms(1_000);
-    put_many(&mut cluster);
-    cluster.run_ms(1_000);
-    let leading = member(&mut cluster, leader);
-    assert!(leading.applied().0 - leading.consensus.log_base().0 <= 50, "the log is kept without need");
+    transfer.disk_does_all();
+    transfer.cluster.run_ms(1_000);
+    transfer.put(30, 1);
+    transfer.cluster.run_ms(1_000);
+    assert!(transfer.kept() <= 50, "{} entries are kept without need", transfer.kept());
+}
+
+#[test]
+fn what_comes_after_a_snapshot_is_not_kept_for_who_is_gone() {
+    let mut transfer = SlowTransfer::begin(|_| {});
+    let behind = transfer.behind;
+    transfer.put(30, 1);
+    transfer.repeat_until(|transfer| !transfer.is_receiving(), |transfer| transfer.disk_does_one());
+    transfer.cluster.kill(behind);
+    transfer.put(30, 10);
+    assert!(transfer.kept() > 50, "it may come back at once: {}", transfer.kept());
+    transfer.cluster.run_ms(6_000);
+    transfer.put(30, 1);
+    assert!(transfer.kept() <= 50, "{} entries are kept for nobody", transfer.kept());
+}
+
+#[test]
+fn what_comes_after_a_snapshot_is_bounded() {
+    let mut transfer = SlowTransfer::begin(|config| config.catchup_entries = 20);
+    let mut most = 0;
+    for _ in 0..40 {
+        transfer.put(30, 1);
+        most = most.max(transfer.kept());
+    }
+    // Eight times what it is otherwise, and no second time for who needs another snapshot in any case.
+    assert!((300..=400).contains(&most), "at most {most} entries are kept");
+    assert!(transfer.kept() <= 80, "{} entries are kept for who needs another snapshot", transfer.kept());
+    transfer.disk_does_all();
+    transfer.cluster.run_ms(10_000);
+    assert_eq!(transfer.commit(transfer.behind), transfer.commit(transfer.leader));
 }

@@ -33,7 +33,9 @@ pub fn message(cluster: ClusterId, from: NodeId, to: NodeId, frame: &Bytes) -> M
         Body::Forward(request) => Message { kind, text: forward_text(&request) },
         Body::ForwardReply(reply) => Message { kind, text: reply_text(&reply) },
         Body::SnapshotFetch(fetch) => {
-            Message { kind, text: format!("at={}/{} chunk={}", fetch.index, fetch.term, fetch.chunk) }
+            let first = fetch.chunk;
+            let wants = if fetch.room == 0 { "at work".to_string() } else { format!("chunk={first}+{}", fetch.room) };
+            Message { kind, text: format!("at={}/{} {wants}", fetch.index, fetch.term) }
         }
         Body::SnapshotChunk(chunk) => {
             let mut text = format!("at={}/{} chunk={}", chunk.index, chunk.term, chunk.chunk);
