@@ -1,6 +1,6 @@
 //! The checkers that watch clients, on a history that was recorded elsewhere.
 
-use detcd_sim::check::{self, CheckConfig, Checker, Interest, Violation};
+use detcd_sim::check::{self, CheckConfig, Checker, Violation};
 use detcd_sim::history::Nanos;
 use detcd_sim::observe::{Observation, Observed};
 
@@ -26,7 +26,7 @@ impl Judge {
         config.space_may_run_out = true;
         config.auto_compactions = None;
         let mut checkers = check::all(&config);
-        checkers.retain(|checker| checker.interest() != Interest::Members);
+        checkers.retain(|checker| checker.interest().needs_clients());
         Judge { members: header.members.clone(), checkers, now: 0 }
     }
 

@@ -65,7 +65,7 @@ impl Checker for Deceived {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Clients
+        Interest::CLIENTS
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -47,7 +47,7 @@ impl<W: Write> Checker for Recorder<'_, W> {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Clients
+        Interest::CLIENTS
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

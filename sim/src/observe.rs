@@ -48,11 +48,22 @@ pub enum Observation<'a> {
     Healed,
 }
 
+/// How much there is to tell of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Novelty {
+    /// Nothing: there are no notes, and status and revisions are as after the member's step before in the same life.
+    None,
+    /// Nothing but entries that were appended, applied or made durable, or a change that only the status shows.
+    Plain,
+    /// Something else, too.
+    Rare,
+}
+
 /// What happened inside a node in one step.
 #[derive(Clone, Copy, Debug)]
 pub struct Notes<'a> {
     all: &'a [Note],
-    has_rare: bool,
+    novelty: Novelty,
 }
 
 impl<'a> Notes<'a> {
@@ -60,7 +71,12 @@ impl<'a> Notes<'a> {
     pub fn new(all: &'a [Note]) -> Notes<'a> {
         let is_rare =
             |note: &Note| !matches!(note, Note::Appended { .. } | Note::Applied { .. } | Note::Durable { .. });
-        Notes { all, has_rare: all.iter().any(is_rare) }
+        Notes { all, novelty: if all.iter().any(is_rare) { Novelty::Rare } else { Novelty::Plain } }
+    }
+
+    /// Those of a step that changed nothing: none.
+    pub fn of_idle_step() -> Notes<'a> {
+        Notes { all: &[], novelty: Novelty::None }
     }
 
     /// All of them.
@@ -68,15 +84,15 @@ impl<'a> Notes<'a> {
         self.all
     }
 
-    /// Whether one of them tells of something else than of entries that were appended, applied or made durable.
-    pub fn has_rare(self) -> bool {
-        self.has_rare
+    /// How much there is to tell.
+    pub fn novelty(self) -> Novelty {
+        self.novelty
     }
 
     /// All of them if a rare one is among them, else none: whoever looks for rare ones finds them here, and most of the
     /// time nothing to look through.
     pub fn with_rare(self) -> &'a [Note] {
-        if self.has_rare { self.all } else { &[] }
+        if self.novelty == Novelty::Rare { self.all } else { &[] }
     }
 }
 

@@ -31,7 +31,7 @@ impl Checker for Owners<'_> {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Clients
+        Interest::CLIENTS
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -163,7 +163,7 @@ impl Checker for Durability {
     }
 
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::MEMBERS.and(Interest::RETURNS)
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

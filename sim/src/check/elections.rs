@@ -162,7 +162,7 @@ impl Checker for Elections {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Members
+        Interest::CHANGES
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -53,7 +53,7 @@ impl Checker for Hashes {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Returns
+        Interest::RETURNS
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

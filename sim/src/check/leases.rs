@@ -427,7 +427,7 @@ impl Checker for Leases {
     }
 
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::ALL
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -248,7 +248,7 @@ impl Checker for LogMatching {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Members
+        Interest::CHANGES
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -9,6 +9,7 @@ pub mod elections;
 #[cfg(test)]
 mod generated;
 pub mod hashes;
+mod interest;
 pub mod leases;
 pub mod locks;
 pub mod log_matching;
@@ -27,8 +28,9 @@ use std::fmt;
 
 use detcd_core::config::AutoCompaction;
 
-use crate::history::{HistoryEvent, Nanos};
-use crate::observe::{Observation, Observed};
+use crate::history::Nanos;
+use crate::observe::Observed;
+pub use interest::{Interest, Kind};
 
 /// Judges a run.
 pub trait Checker {
@@ -50,55 +52,6 @@ pub trait Checker {
     /// The violation that the end proves.
     fn finish(&mut self, _at: Nanos) -> Result<(), Violation> {
         Ok(())
-    }
-}
-
-/// Which observations mean something to a checker. It may be told of others, and then says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// What members do, and what becomes of them.
-    Members,
-    /// What clients did and saw, and what becomes of members; but not every step.
-    Clients,
-    /// How clients' operations ended, and nothing else.
-    Returns,
-    /// Everything but steps without rare notes.
-    AllButPlainSteps,
-    /// Everything.
-    All,
-}
-
-impl Interest {
-    /// Whether `what` is among it.
-    pub fn covers(self, what: &Observation<'_>) -> bool {
-        Interests::covering(what).contain(self)
-    }
-}
-
-/// A set of interests: a bit of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interests(u8);
-
-impl Interests {
-    /// Those that cover `what`.
-    pub fn covering(what: &Observation<'_>) -> Interests {
-        use Interest::{AllButPlainSteps, Clients, Members, Returns};
-        match what {
-            Observation::Stepped { notes, .. } if notes.has_rare() => Interests::all_but(&[Clients, Returns]),
-            Observation::Stepped { .. } => Interests::all_but(&[Clients, Returns, AllButPlainSteps]),
-            Observation::History(HistoryEvent::Return { .. }) => Interests::all_but(&[Members]),
-            Observation::History(_) | Observation::Lock(_) => Interests::all_but(&[Members, Returns]),
-            _ => Interests::all_but(&[Returns]),
-        }
-    }
-
-    fn all_but(others: &[Interest]) -> Interests {
-        Interests(!others.iter().fold(0, |bits, other| bits | 1 << *other as u8))
-    }
-
-    /// Whether `interest` is among them.
-    pub fn contain(self, interest: Interest) -> bool {
-        self.0 & 1 << interest as u8 != 0
     }
 }
 

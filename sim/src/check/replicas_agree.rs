@@ -111,7 +111,7 @@ impl Checker for ReplicasAgree {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Members
+        Interest::MEMBERS
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

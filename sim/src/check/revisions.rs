@@ -214,7 +214,7 @@ impl Checker for Revisions {
     }
 
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::CHANGES.and(Interest::CLIENTS)
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

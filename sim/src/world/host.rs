@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use detcd_core::effect::FileName;
-use detcd_core::types::{CallId, NodeId, StreamId};
+use detcd_core::types::{CallId, NodeId, Revision, StreamId};
 use detcd_core::{Node, NodeStatus, Phase};
 
 use super::ambush::Ambush;
@@ -26,6 +26,8 @@ pub(super) struct Host {
     pub disk_position: Position,
     pub clock: Clock,
     pub status: NodeStatus,
+    /// The newest and the compacted revision of its store, as its last step left it.
+    pub revisions: (Revision, Revision),
     /// When a wake-up is planned, and which of the planned ones counts.
     pub wake_at: Option<u64>,
     pub wake_token: u64,
@@ -73,6 +75,7 @@ impl Host {
             disk_position: Position::default(),
             clock: Clock::new(0, 0, rate_ppm),
             status: asleep(),
+            revisions: (0, 0),
             wake_at: None,
             wake_token: 0,
             calls: OpenCalls::default(),
@@ -121,6 +124,7 @@ impl Host {
         self.node = None;
         self.deaths.push(now);
         self.status = asleep();
+        self.revisions = (0, 0);
         self.wake_at = None;
         self.wake_token += 1;
         self.calls.clear();

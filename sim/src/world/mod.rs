@@ -2,6 +2,7 @@
 
 mod ambush;
 mod calls;
+mod checkers;
 mod client;
 mod converge;
 mod conversation;
@@ -32,7 +33,7 @@ use std::collections::BTreeMap;
 use detcd_core::Outputs;
 use detcd_core::types::{Revision, Term};
 
-use crate::check::{self, CheckConfig, Checker, Interest, Interests, Violation, ViolationKind};
+use crate::check::{self, CheckConfig, Checker, Violation, ViolationKind};
 use crate::history::HistoryEvent;
 use crate::network::Network;
 use crate::observe::{NodeIndex, Observation, Observed};
@@ -43,6 +44,7 @@ use crate::run::RunOptions;
 use crate::scenario::{Expect, FaultKind, Scenario};
 use crate::weather::Weather;
 use ambush::Lurking;
+use checkers::Checkers;
 use client::Client;
 use converge::Convergence;
 use crash_point::Sweep;
@@ -81,7 +83,7 @@ pub(crate) struct World<'a> {
     delay_ms: u64,
     convergence: Convergence,
     progress: Progress,
-    checkers: Vec<(Interest, Box<dyn Checker + 'a>)>,
+    checkers: Checkers<'a>,
     violation: Option<Violation>,
     record: Record<'a>,
     outputs: Outputs,
@@ -127,7 +129,7 @@ impl<'a> World<'a> {
             delay_ms: 0,
             convergence: Convergence::default(),
             progress: Progress::default(),
-            checkers: Vec::new(),
+            checkers: Checkers::default(),
             violation: None,
             record: Record::new(options.expected.clone(), sink),
             outputs: Outputs::default(),
@@ -153,12 +155,12 @@ impl<'a> World<'a> {
 
     /// One more that is told what it has an interest in.
     pub(crate) fn add_checker(&mut self, checker: Box<dyn Checker + 'a>) {
-        self.checkers.push((checker.interest(), checker));
+        self.checkers.add(checker);
     }
 
     /// Nobody is told anything.
     pub(crate) fn dismiss_checkers(&mut self) {
-        self.checkers.clear();
+        self.checkers = Checkers::default();
     }
 
     /// Notes the moments of a member in a window of virtual time, in nanoseconds.
@@ -242,7 +244,7 @@ impl<'a> World<'a> {
 
     /// Tells the observers.
     fn observe(&mut self, what: Observation<'_>) {
-        tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
+        self.checkers.tell(&Observed { at: self.now, what }, &mut self.violation);
     }
 
     /// Tells the observers what a client did or saw.
@@ -260,14 +262,11 @@ impl<'a> World<'a> {
 
     fn finish(&mut self) {
         self.tell_who_follows();
-        for (_, checker) in &mut self.checkers {
-            // Who is entitled to be stuck has not kept anybody waiting too long.
-            let waits = |violation: &Violation| violation.kind == ViolationKind::Liveness;
-            if let Err(violation) = checker.finish(self.now)
-                && !(self.convergence.entitled.is_some() && waits(&violation))
-            {
-                self.violation.get_or_insert(violation);
-            }
+        // Who is entitled to be stuck has not kept anybody waiting too long.
+        let is_entitled = self.convergence.entitled.is_some();
+        let counts = |violation: &Violation| !is_entitled || violation.kind != ViolationKind::Liveness;
+        for violation in self.checkers.finish(self.now).filter(counts) {
+            self.violation.get_or_insert(violation);
         }
     }
 
@@ -300,18 +299,6 @@ impl<'a> World<'a> {
     fn leader(&self) -> Option<NodeIndex> {
         let leads = |node: &NodeIndex| self.hosts[*node].status.role == detcd_core::Role::Leader;
         (0..self.hosts.len()).filter(leads).max_by_key(|node| self.hosts[*node].status.term)
-    }
-}
-
-/// Tells the checkers, and keeps the first violation.
-fn tell(checkers: &mut [(Interest, Box<dyn Checker + '_>)], violation: &mut Option<Violation>, seen: &Observed<'_>) {
-    let concerned = Interests::covering(&seen.what);
-    for (interest, checker) in checkers {
-        if concerned.contain(*interest)
-            && let Err(found) = checker.observe(seen)
-        {
-            violation.get_or_insert(found);
-        }
     }
 }
 

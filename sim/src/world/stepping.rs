@@ -8,7 +8,7 @@ use detcd_core::types::DiskOp;
 use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Phase, Role, StoreView};
 
 use super::event::{Answer, Departure, Event, PendingRead};
-use super::{World, describe, host, tell};
+use super::{World, describe, host};
 use crate::check::ViolationKind;
 use crate::disk::Durable;
 use crate::history::HistoryEvent;
@@ -45,7 +45,10 @@ impl World<'_> {
         let machine = host.node.as_ref().expect("only a living node steps");
         let view = machine.view();
         let was_serving = host.status.phase == Phase::Serving;
+        let before = (host.status, host.revisions);
         host.status = machine.status();
+        host.revisions = (view.revision(), view.compacted());
+        let is_idle = out.notes.is_empty() && before == (host.status, host.revisions);
         let status = host.status;
         self.record.number(u64::from(status.role == Role::Leader));
         self.record.number(status.term.0);
@@ -60,14 +63,14 @@ impl World<'_> {
         }
         self.note_leader(node);
         self.witness(node, &view);
-        let notes = Notes::new(&out.notes);
+        let notes = if is_idle { Notes::of_idle_step() } else { Notes::new(&out.notes) };
         self.witness_compactions(notes.with_rare());
         self.learn_notes(node, notes.with_rare());
         for note in &out.notes {
             self.record.say(|| format!("({note:?})"));
         }
         let what = Observation::Stepped { node, notes, status: &status, view: &view };
-        tell(&mut self.checkers, &mut self.violation, &Observed { at: self.now, what });
+        self.checkers.tell(&Observed { at: self.now, what }, &mut self.violation);
         self.perform_all(node, out);
         self.plan_wakeup(node);
     }

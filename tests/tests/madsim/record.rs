@@ -87,7 +87,7 @@ pub fn parting(one: &Record, other: &Record) -> Option<String> {
 /// The violation that it proves.
 pub fn judge(record: &Record, members: usize, of_interest: Interest) -> Result<(), Violation> {
     let mut checkers = check::all(&CheckConfig::new(members));
-    checkers.retain(|checker| of_interest == Interest::All || checker.interest() != Interest::Members);
+    checkers.retain(|checker| of_interest == Interest::ALL || checker.interest().needs_clients());
     let mut witnessed = 1;
     for (at, seen) in record {
         let what = match seen {

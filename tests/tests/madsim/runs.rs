@@ -53,7 +53,7 @@ impl Total {
 fn expect_right(seed: u64, run: &Run) {
     eprintln!("seed {seed}: {} writes, {} unknown outcomes, {:?}", run.writes, run.unknown, run.done);
     assert_eq!(run.ends, [], "seed {seed}: members ended that nobody had killed");
-    for of_interest in [Interest::All, Interest::Clients] {
+    for of_interest in [Interest::ALL, Interest::CLIENTS] {
         if let Err(violation) = judge(&run.record, MEMBERS, of_interest) {
             panic!("seed {seed}: {violation}");
         }
@@ -87,8 +87,8 @@ fn a_seed_gives_the_same_run_again() {
 fn noticed(lie: Lie) -> Violation {
     let judged = (0..SEEDS).find_map(|seed| {
         let record = run(seed, Some(lie)).record;
-        let by_clients = judge(&record, MEMBERS, Interest::Clients).err()?;
-        let by_all = judge(&record, MEMBERS, Interest::All).expect_err("it has all checkers that judge clients");
+        let by_clients = judge(&record, MEMBERS, Interest::CLIENTS).err()?;
+        let by_all = judge(&record, MEMBERS, Interest::ALL).expect_err("it has all checkers that judge clients");
         eprintln!("seed {seed}, {lie:?}: {by_clients}; with a look into members: {by_all}");
         Some(by_clients)
     });

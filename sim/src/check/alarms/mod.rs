@@ -282,7 +282,7 @@ impl Checker for Alarms {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Clients
+        Interest::OPERATIONS
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

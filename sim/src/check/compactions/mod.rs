@@ -244,7 +244,7 @@ impl Checker for Compactions {
     }
 
     fn interest(&self) -> Interest {
-        Interest::All
+        Interest::CHANGES.and(Interest::CLIENTS)
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -430,7 +430,7 @@ impl Checker for Locks {
     }
 
     fn interest(&self) -> Interest {
-        Interest::AllButPlainSteps
+        Interest::RARE_STEPS.and(Interest::CLIENTS)
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

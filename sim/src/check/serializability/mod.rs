@@ -442,7 +442,7 @@ impl Checker for Serializability {
     }
 
     fn interest(&self) -> Interest {
-        Interest::Clients
+        Interest::HISTORY
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
