@@ -12,19 +12,20 @@ const STRETCHES: u64 = 4_096;
 
 /// The time, the number of the plan, and the slot, from the highest bit to the lowest: one comparison tells which is
 /// earlier.
-type Planned = Reverse<u128>;
+type Planned = u128;
 
 /// The events to come. Those of the present stretch of time are in order, and those far ahead; what is between, most
 /// of all, is only kept apart by stretches.
 #[derive(Debug)]
 pub struct Queue<E> {
-    now: BinaryHeap<Planned>,
+    /// Those of the present stretch, the last one first: the next one is taken from the end.
+    now: Vec<Planned>,
     /// The present stretch: everything in `now` is not after it, everything else is.
     stretch: u64,
     soon: Vec<Vec<Planned>>,
     /// How many there are in `soon`.
     soon_len: usize,
-    later: BinaryHeap<Planned>,
+    later: BinaryHeap<Reverse<Planned>>,
     sequence: u64,
     slots: Vec<Option<E>>,
     free: Vec<u32>,
@@ -33,7 +34,7 @@ pub struct Queue<E> {
 impl<E> Default for Queue<E> {
     fn default() -> Queue<E> {
         Queue {
-            now: BinaryHeap::new(),
+            now: Vec::new(),
             stretch: 0,
             soon: (0..STRETCHES).map(|_| Vec::new()).collect(),
             soon_len: 0,
@@ -64,7 +65,7 @@ impl<E> Queue<E> {
         self.sequence += 1;
         assert!(slot < 1 << SLOT_BITS && self.sequence < 1 << (64 - SLOT_BITS), "a run stays within its bounds");
         let place = self.sequence << SLOT_BITS | u64::from(slot);
-        self.put(Reverse(u128::from(at) << 64 | u128::from(place)));
+        self.put(u128::from(at) << 64 | u128::from(place));
     }
 
     /// The next event and its time.
@@ -73,7 +74,7 @@ impl<E> Queue<E> {
             self.advance()?;
         }
         let planned = self.now.pop()?;
-        let slot = u32::try_from(planned.0 & ((1 << SLOT_BITS) - 1)).expect("24 bits");
+        let slot = u32::try_from(planned & ((1 << SLOT_BITS) - 1)).expect("24 bits");
         self.free.push(slot);
         Some((time(planned), self.slots[slot as usize].take().expect("every slot in order has its event")))
     }
@@ -81,12 +82,14 @@ impl<E> Queue<E> {
     fn put(&mut self, planned: Planned) {
         let stretch = time(planned) >> STRETCH_BITS;
         if stretch <= self.stretch {
-            self.now.push(planned);
+            // There are few of them, and most of what is planned now comes soon, which is at the end.
+            let place = self.now.iter().rposition(|other| *other > planned).map_or(0, |later| later + 1);
+            self.now.insert(place, planned);
         } else if stretch < self.stretch + STRETCHES {
             self.soon[place_of(stretch)].push(planned);
             self.soon_len += 1;
         } else {
-            self.later.push(planned);
+            self.later.push(Reverse(planned));
         }
     }
 
@@ -94,14 +97,15 @@ impl<E> Queue<E> {
     fn advance(&mut self) -> Option<()> {
         let next = self.stretch + 1;
         self.stretch = match self.soon_len {
-            0 => next.max(time(*self.later.peek()?) >> STRETCH_BITS),
+            0 => next.max(time(self.later.peek()?.0) >> STRETCH_BITS),
             _ => next,
         };
-        let mut present = std::mem::take(&mut self.soon[place_of(self.stretch)]);
+        // What was the present is over, and empty; its room is used again.
+        let present = &mut self.soon[place_of(self.stretch)];
         self.soon_len -= present.len();
-        self.now.extend(present.drain(..));
-        self.soon[place_of(self.stretch)] = present;
-        while let Some(planned) = self.later.peek().copied()
+        std::mem::swap(&mut self.now, present);
+        self.now.sort_unstable_by(|one, other| other.cmp(one));
+        while let Some(Reverse(planned)) = self.later.peek().copied()
             && time(planned) >> STRETCH_BITS < self.stretch + STRETCHES
         {
             self.later.pop();
@@ -112,7 +116,7 @@ impl<E> Queue<E> {
 }
 
 fn time(planned: Planned) -> u64 {
-    u64::try_from(planned.0 >> 64).expect("the upper half")
+    u64::try_from(planned >> 64).expect("the upper half")
 }
 
 fn place_of(stretch: u64) -> usize {

@@ -1,5 +1,6 @@
 //! Members come up, go down, stand still and go on.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use detcd_core::{HaltReason, Input, Node, Outputs};
@@ -128,9 +129,9 @@ impl World<'_> {
         }
     }
 
-    /// What would happen to a member that stands still waits until it goes on.
-    pub(super) fn defer_if_paused(&mut self, event: Event) -> Option<Event> {
-        let node = match &event {
+    /// Where an event waits that would happen to a member which stands still; `None` if it may happen.
+    pub(super) fn waiting_room(&mut self, event: &Event) -> Option<&mut VecDeque<Event>> {
+        let node = match event {
             Event::Wake { node, .. }
             | Event::ReadDue { node, .. }
             | Event::LinkHint { node, .. }
@@ -139,14 +140,10 @@ impl World<'_> {
             | Event::StreamIn { node, .. }
             | Event::Conversation { node, .. } => *node,
             Event::Frame { to, .. } => *to,
-            _ => return Some(event),
+            _ => return None,
         };
         let host = &mut self.hosts[node];
-        if host.pauses == 0 || !host.is_up() {
-            return Some(event);
-        }
-        host.deferred.push_back(event);
-        None
+        (host.pauses > 0 && host.is_up()).then_some(&mut host.deferred)
     }
 
     /// The member goes on where it stood still.

@@ -210,7 +210,9 @@ impl<'a> World<'a> {
 
     /// Lets one event happen.
     fn happen(&mut self, event: Event) {
-        let Some(event) = self.defer_if_paused(event) else { return };
+        if let Some(waiting) = self.waiting_room(&event) {
+            return waiting.push_back(event);
+        }
         match event {
             Event::Wake { node, token } => self.wake(node, token),
             Event::Frame { from, to, frame } => self.frame_arrives(from, to, frame),
