@@ -256,6 +256,7 @@ impl<'a> World<'a> {
     }
 
     /// The run is broken.
+    #[cold]
     fn fail(&mut self, kind: ViolationKind, checker: &'static str, detail: String) {
         let at = self.now;
         self.record.say(|| format!("VIOLATION: {detail}"));

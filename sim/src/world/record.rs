@@ -3,7 +3,7 @@
 use bytes::BufMut;
 use detcd_core::api::{Request, Response, Status};
 use detcd_core::digest::Digest;
-use detcd_core::{DiskAction, Effect};
+use detcd_core::{DiskAction, Effect, NodeStatus, Note, Role};
 use prost::Message;
 
 use crate::observe::NodeIndex;
@@ -57,6 +57,19 @@ impl<'a> Record<'a> {
         self.buffer.put_u64_le(number);
     }
 
+    /// Some things about the event, which go into the digest together: there is an event for every few hundred
+    /// instructions, and each has some.
+    pub fn numbers<const N: usize>(&mut self, numbers: [u64; N]) {
+        self.buffer.extend_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
+    }
+
+    /// How a member stands after the event.
+    pub fn status(&mut self, status: &NodeStatus) {
+        let leads = u64::from(status.role == Role::Leader);
+        self.numbers([leads, status.term.0, status.commit.0, status.applied.0]);
+        self.bytes(&status.state.0.to_le_bytes());
+    }
+
     /// Something about the event.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.buffer.put_u64_le(bytes.len() as u64);
@@ -66,10 +79,25 @@ impl<'a> Record<'a> {
     /// Something about the event, for a human only.
     pub fn say(&mut self, text: impl FnOnce() -> String) {
         if self.sink.is_some() {
-            if !self.text.is_empty() {
-                self.text.push_str("; ");
-            }
-            self.text.push_str(&text());
+            self.put_down(text);
+        }
+    }
+
+    /// Apart from where it is called, for in most runs nobody listens, and what each event goes through should fit into
+    /// the processor's instruction cache.
+    #[cold]
+    #[inline(never)]
+    fn put_down(&mut self, text: impl FnOnce() -> String) {
+        if !self.text.is_empty() {
+            self.text.push_str("; ");
+        }
+        self.text.push_str(&text());
+    }
+
+    /// What a member notes of the event, for a human only.
+    pub fn notes(&mut self, notes: &[Note]) {
+        if self.sink.is_some() {
+            notes.iter().for_each(|note| self.say(|| format!("({note:?})")));
         }
     }
 
@@ -96,9 +124,12 @@ impl<'a> Record<'a> {
 
     /// A message, as part of the event.
     pub fn message(&mut self, message: &impl Message) {
-        let len = message.encoded_len();
-        self.buffer.put_u64_le(len as u64);
+        let start = self.buffer.len();
+        self.buffer.put_u64_le(0);
         message.encode(&mut self.buffer).expect("a vector has room");
+        // How long it is shows when it is there, and need not be asked before.
+        let (len, encoded) = self.buffer[start..].split_at_mut(8);
+        len.copy_from_slice(&(encoded.len() as u64).to_le_bytes());
     }
 
     /// A request, as part of the event.
@@ -150,38 +181,31 @@ impl<'a> Record<'a> {
     pub fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Send { to, kind, frame } => {
-                self.number(1);
-                self.number(to.0);
+                self.numbers([1, to.0]);
                 self.bytes(frame);
                 self.say(|| format!("sends {kind} to m{to}"));
             }
             Effect::Reply { call, result } => {
-                self.number(2);
-                self.number(call.0);
+                self.numbers([2, call.0]);
                 self.answer(result);
                 self.say(|| format!("answers call {call}: {}", super::describe::answer(result)));
             }
             Effect::Read { call, view, .. } => {
-                self.number(3);
-                self.number(call.0);
-                self.number(view.applied().0);
+                self.numbers([3, call.0, view.applied().0]);
                 self.say(|| format!("lets call {call} read at index {}", view.applied()));
             }
             Effect::Push { stream, batch } => {
-                self.number(4);
-                self.number(stream.0);
+                self.numbers([4, stream.0]);
                 batch.iter().for_each(|response| self.message(response));
                 self.say(|| format!("pushes {} to stream {stream}", super::describe::batch(batch)));
             }
             Effect::Disk { op, action } => {
-                self.number(5);
-                self.number(op.0);
+                self.numbers([5, op.0]);
                 self.action(action);
                 self.say(|| format!("disk {op}: {}", super::describe::action(action)));
             }
             Effect::EndStream { stream, status } => {
-                self.number(6);
-                self.number(stream.0);
+                self.numbers([6, stream.0]);
                 self.bytes(status.message().as_bytes());
                 self.say(|| format!("ends stream {stream}: {status}"));
             }

@@ -50,11 +50,7 @@ impl World<'_> {
         host.revisions = (view.revision(), view.compacted());
         let is_idle = out.notes.is_empty() && before == (host.status, host.revisions);
         let status = host.status;
-        self.record.number(u64::from(status.role == Role::Leader));
-        self.record.number(status.term.0);
-        self.record.number(status.commit.0);
-        self.record.number(status.applied.0);
-        self.record.bytes(&status.state.0.to_le_bytes());
+        self.record.status(&status);
         if status.commit > self.progress.newest {
             self.progressed(status.commit);
         }
@@ -66,9 +62,7 @@ impl World<'_> {
         let notes = if is_idle { Notes::of_idle_step() } else { Notes::new(&out.notes) };
         self.witness_compactions(notes.with_rare());
         self.learn_notes(node, notes.with_rare());
-        for note in &out.notes {
-            self.record.say(|| format!("({note:?})"));
-        }
+        self.record.notes(&out.notes);
         let what = Observation::Stepped { node, notes, status: &status, view: &view };
         self.checkers.tell(&Observed { at: self.now, what }, &mut self.violation);
         self.perform_all(node, out);
@@ -175,9 +169,7 @@ impl World<'_> {
         if arrives {
             self.record.begin(self.now, 1, Some(to));
             // What the frame says was rolled in when it was sent.
-            self.record.number(from.node as u64);
-            self.record.number(from.at);
-            self.record.number(frame.len() as u64);
+            self.record.numbers([from.node as u64, from.at, frame.len() as u64]);
             self.step(to, Input::Peer { from: host::id(from.node), frame });
         }
     }
