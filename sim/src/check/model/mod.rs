@@ -23,7 +23,7 @@ pub(crate) use validate::defects;
 pub(crate) const NEVER_COMPACTED: Revision = -1;
 
 /// A key from one revision on, until its next version.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Version {
     revision: Revision,
     /// What the revision did, and which of its events made this version.
@@ -42,6 +42,21 @@ impl Version {
     }
 }
 
+/// What a revision did.
+#[derive(Debug)]
+struct Change {
+    events: Arc<[Event]>,
+    /// The version before of the key of the first event, which most of the time is the only one.
+    replaced: Option<Version>,
+}
+
+impl Change {
+    /// Whether the first event is about `key`.
+    fn begins_with(&self, key: &[u8]) -> bool {
+        self.events.first().and_then(|event| event.kv.as_ref()).is_some_and(|kv| kv.key == key)
+    }
+}
+
 /// Every revision that may still be asked for.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -51,8 +66,8 @@ pub(crate) struct Store {
     keys: BTreeMap<IndexKey, VecDeque<Version>>,
     /// Deleted keys in order of their deletion, to be dropped once the floor has passed it.
     dead: VecDeque<(Revision, Bytes)>,
-    /// The events of the revisions from `floor + 1` on.
-    events: VecDeque<Arc<[Event]>>,
+    /// The revisions from `floor + 1` on.
+    changes: VecDeque<Change>,
     /// The keys attached to each lease at the head.
     attached: BTreeMap<i64, BTreeSet<Bytes>>,
 }
@@ -65,7 +80,7 @@ impl Store {
             floor: 1,
             keys: BTreeMap::new(),
             dead: VecDeque::new(),
-            events: VecDeque::new(),
+            changes: VecDeque::new(),
             attached: BTreeMap::new(),
         }
     }
@@ -82,14 +97,21 @@ impl Store {
 
     /// The events of `revision`; none if it is unknown, forgotten, or the revision of the empty store.
     pub(crate) fn events(&self, revision: Revision) -> &[Event] {
-        usize::try_from(revision - self.floor - 1)
-            .ok()
-            .and_then(|place| self.events.get(place))
-            .map_or(&[], |events| &events[..])
+        self.change(revision).map_or(&[], |change| &change.events[..])
+    }
+
+    fn change(&self, revision: Revision) -> Option<&Change> {
+        usize::try_from(revision - self.floor - 1).ok().and_then(|place| self.changes.get(place))
     }
 
     /// What `key` was at `revision`, which must not be older than the floor.
     pub(crate) fn at(&self, key: &[u8], revision: Revision) -> Option<&KeyValue> {
+        // Most of those who ask have written the key in the revision after it.
+        if let Some(change) = self.change(revision + 1)
+            && change.begins_with(key)
+        {
+            return change.replaced.as_ref().and_then(Version::kv);
+        }
         self.keys.get(&IndexKey::from(key)).and_then(|versions| version_at(versions, revision))
     }
 
@@ -120,22 +142,30 @@ impl Store {
         if events.is_empty() {
             return Err(format!("revision {revision} has no events"));
         }
-        for place in 0..events.len() {
+        let replaced = self.take_event(revision, events, 0)?;
+        for place in 1..events.len() {
             self.take_event(revision, events, place)?;
         }
-        self.events.push_back(events.clone());
+        self.changes.push_back(Change { events: events.clone(), replaced });
         self.head = revision;
         Ok(())
     }
 
-    fn take_event(&mut self, revision: Revision, events: &Arc<[Event]>, place: usize) -> Result<(), String> {
+    /// Takes one event of a revision. Gives back the version of its key before.
+    fn take_event(
+        &mut self,
+        revision: Revision,
+        events: &Arc<[Event]>,
+        place: usize,
+    ) -> Result<Option<Version>, String> {
         let event = &events[place];
         let Some(kv) = &event.kv else {
             return Err(format!("an event of revision {revision} has no key"));
         };
         let versions = self.keys.entry(IndexKey::from(&kv.key[..])).or_default();
         judge_event(revision, event, kv, versions.back())?;
-        let lease_before = versions.back().and_then(Version::kv).map_or(0, |kv| kv.lease);
+        let replaced = versions.back().cloned();
+        let lease_before = replaced.as_ref().and_then(Version::kv).map_or(0, |kv| kv.lease);
         let deleted = event.r#type() == EventType::Delete;
         let lease_now = if deleted { 0 } else { kv.lease };
         versions.push_back(Version { revision, events: events.clone(), place });
@@ -148,7 +178,7 @@ impl Store {
         if lease_before != lease_now {
             self.attach(lease_before, lease_now, &kv.key);
         }
-        Ok(())
+        Ok(replaced)
     }
 
     fn attach(&mut self, from: i64, to: i64, key: &Bytes) {
@@ -167,8 +197,8 @@ impl Store {
     pub(crate) fn forget_below(&mut self, revision: Revision) {
         while self.floor < revision.min(self.head) {
             self.floor += 1;
-            let forgotten = self.events.pop_front().unwrap_or_default();
-            for key in forgotten.iter().filter_map(|event| event.kv.as_ref()).map(|kv| &kv.key) {
+            let Some(forgotten) = self.changes.pop_front() else { break };
+            for key in forgotten.events.iter().filter_map(|event| event.kv.as_ref()).map(|kv| &kv.key) {
                 if let Some(versions) = self.keys.get_mut(&IndexKey::from(&key[..])) {
                     while versions.get(1).is_some_and(|next| next.revision <= self.floor) {
                         versions.pop_front();
