@@ -1,25 +1,29 @@
 //! Keys as indexes of what was seen have them.
 
-/// So many bytes of a key stand in one number.
+/// So many bytes of a key stand in two numbers.
 const HEAD_BYTES: usize = 15;
 
 /// A key in an index, in the order of the keys' bytes. A search compares it with some ten others, which costs little
-/// only if that is one comparison of numbers that stand in the index itself; what is longer stands elsewhere.
+/// only if that is a comparison of numbers that stand in the index itself, mostly of one; what is longer stands
+/// elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IndexKey {
-    /// The first bytes, from the highest bit on, filled up with zeros; then how many there are, or that there is more.
-    head: u128,
+    /// The first eight bytes, from the highest bit on, filled up with zeros.
+    first: u64,
+    /// The next seven likewise; then how many there are in both, or that there is more.
+    second: u64,
     /// The bytes after those.
     rest: Box<[u8]>,
 }
 
 impl From<&[u8]> for IndexKey {
     fn from(key: &[u8]) -> IndexKey {
-        let (first, rest) = key.split_at(key.len().min(HEAD_BYTES));
+        let (short, rest) = key.split_at(key.len().min(HEAD_BYTES));
         let mut head = [0; HEAD_BYTES + 1];
-        head[..first.len()].copy_from_slice(first);
-        head[HEAD_BYTES] = first.len() as u8 + u8::from(!rest.is_empty());
-        IndexKey { head: u128::from_be_bytes(head), rest: rest.into() }
+        head[..short.len()].copy_from_slice(short);
+        head[HEAD_BYTES] = short.len() as u8 + u8::from(!rest.is_empty());
+        let [first, second] = [&head[..8], &head[8..]].map(|half| half.try_into().expect("eight bytes"));
+        IndexKey { first: u64::from_be_bytes(first), second: u64::from_be_bytes(second), rest: rest.into() }
     }
 }
 

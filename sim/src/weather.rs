@@ -42,11 +42,11 @@ impl Weather {
     }
 
     /// The draw of this domain for the place and time that `words`, at most seven, name.
-    pub fn draw(self, domain: Domain, words: &[u64]) -> u64 {
+    pub fn draw<const N: usize>(self, domain: Domain, words: &[u64; N]) -> u64 {
         let mut place = [0u64; 8];
         place[0] = domain as u64;
-        place[1..=words.len()].copy_from_slice(words);
-        seed::draw(self.seed, &place[..=words.len()])
+        place[1..=N].copy_from_slice(words);
+        seed::draw(self.seed, &place[..=N])
     }
 }
 

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use detcd_core::proto::mvccpb::{Event, event::EventType};
+use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
 use detcd_core::state_machine::Contents;
 use detcd_core::types::{LogIndex, Revision};
 use detcd_core::{NodeStatus, StoreView};
@@ -111,9 +111,9 @@ impl Revisions {
                 self.contents.get_or_insert(number(revision), events);
                 continue;
             };
-            for told in Shown::all(told) {
+            for (event, kv) in with_keys(told) {
                 let record = records.next();
-                if record.as_ref().is_none_or(|record| Shown::of_record(record) != told) {
+                if record.as_ref().is_none_or(|record| !shows(record, event, kv)) {
                     // An event too many shows only where the next one should be.
                     let wrong = record.map_or(revision, |record| record.at.revision.min(revision));
                     return Err(differs_on(node, wrong, view));
@@ -140,7 +140,7 @@ impl Revisions {
             }
             HistoryEvent::Revision { revision, events } => {
                 let first = self.contents.get_or_insert(number(*revision), events.clone());
-                match first.is_none_or(|first| Arc::ptr_eq(first, events) || Shown::all(first).eq(Shown::all(events))) {
+                match first.is_none_or(|first| Arc::ptr_eq(first, events) || shown(first).eq(shown(events))) {
                     true => Ok(()),
                     false => Err(format!("{}, as the witness tells", differs(*revision, events))),
                 }
@@ -164,32 +164,28 @@ impl Revisions {
     }
 }
 
-/// Everything that a client can see of an event.
-#[derive(PartialEq)]
-struct Shown<'a> {
-    deleted: bool,
-    /// The revisions that created and modified the key, its version, its lease.
-    numbers: [i64; 4],
-    key: &'a [u8],
-    value: &'a [u8],
+/// All events that have a key, with what they tell of it.
+fn with_keys(events: &[Event]) -> impl Iterator<Item = (&Event, &KeyValue)> {
+    events.iter().filter_map(|event| Some((event, event.kv.as_ref()?)))
 }
 
-impl<'a> Shown<'a> {
-    fn of_record(record: &Contents<'a>) -> Shown<'a> {
-        let numbers = [record.create_revision, record.at.revision, record.version, record.lease];
-        Shown { deleted: record.is_tombstone(), numbers, key: record.key, value: record.value }
-    }
-
-    /// Of all events that have a key.
-    fn all(events: &'a [Event]) -> impl Iterator<Item = Shown<'a>> {
-        events.iter().filter_map(Shown::of_event)
-    }
-
-    fn of_event(event: &'a Event) -> Option<Shown<'a>> {
-        let kv = event.kv.as_ref()?;
+/// Everything that a client can see of the events that have a key.
+fn shown(events: &[Event]) -> impl Iterator<Item = (EventType, [i64; 4], &[u8], &[u8])> {
+    with_keys(events).map(|(event, kv)| {
         let numbers = [kv.create_revision, kv.mod_revision, kv.version, kv.lease];
-        Some(Shown { deleted: event.r#type() == EventType::Delete, numbers, key: &kv.key, value: &kv.value })
-    }
+        (event.r#type(), numbers, &kv.key[..], &kv.value[..])
+    })
+}
+
+/// Whether all of that is the same in a record and an event.
+fn shows(record: &Contents<'_>, event: &Event, kv: &KeyValue) -> bool {
+    record.at.revision == kv.mod_revision
+        && record.create_revision == kv.create_revision
+        && record.version == kv.version
+        && record.lease == kv.lease
+        && record.is_tombstone() == (event.r#type() == EventType::Delete)
+        && record.key == kv.key
+        && record.value == kv.value
 }
 
 /// The place of a revision among all.
