@@ -24,6 +24,13 @@ impl<K: Copy + Ord, V> Recent<K, V> {
 
     /// The value of `key`, which is `now` if it had none. `None` if there is no room for a key so old.
     pub(super) fn get_or_insert(&mut self, key: K, now: V) -> Option<&mut V> {
+        if self.newest().is_none_or(|(newest, _)| *newest < key) {
+            if self.known.len() == self.limit {
+                self.known.pop_front();
+            }
+            self.known.push_back((key, now));
+            return self.known.back_mut().map(|(_, value)| value);
+        }
         let mut place = self.place(key);
         if self.known.get(place).is_none_or(|(found, _)| *found != key) {
             if self.known.len() == self.limit {

@@ -127,9 +127,8 @@ fn key(draw: u64, load: &Workload) -> Bytes {
 
 /// One of the keys that most operations are about.
 fn hot_key(number: u64) -> Bytes {
-    let mut key = Vec::with_capacity(1 + digits(number));
-    key.push(b'k');
-    push_digits(&mut key, number);
+    let mut key = vec![b'k'; 1 + digits(number)];
+    write_digits(&mut key[1..], number);
     Bytes::from(key)
 }
 
@@ -138,16 +137,14 @@ fn digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |tens| 1 + tens as usize)
 }
 
-/// Appends a number in decimal digits; without the machinery that formats anything, for every write has some.
-fn push_digits(text: &mut Vec<u8>, number: u64) {
-    let mut digits = [b'0'; 20];
-    let (mut rest, mut first) = (number, digits.len());
-    while rest > 0 || first == digits.len() {
-        first -= 1;
-        digits[first] += u8::try_from(rest % 10).expect("one digit");
+/// Writes a number in decimal digits where there is room for just these; without the machinery that formats anything,
+/// for every write has some.
+fn write_digits(room: &mut [u8], number: u64) {
+    let mut rest = number;
+    for digit in room.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).expect("one digit");
         rest /= 10;
     }
-    text.extend_from_slice(&digits[first..]);
 }
 
 /// A range of keys, in each of etcd's ways to say one.
@@ -176,12 +173,10 @@ fn value(id: u64, place: u64, load: &Workload) -> Bytes {
 /// A value of at least so many bytes that no other operation or place in it has.
 pub fn padded(id: u64, place: u64, bytes: u64) -> Bytes {
     let bytes = usize::try_from(bytes).expect("a value fits into memory");
-    let bytes = bytes.max(digits(id) + 1 + digits(place));
-    let mut text = Vec::with_capacity(bytes);
-    push_digits(&mut text, id);
-    text.push(b'.');
-    push_digits(&mut text, place);
-    text.resize(bytes, b'.');
+    let (id_digits, place_digits) = (digits(id), digits(place));
+    let mut text = vec![b'.'; bytes.max(id_digits + 1 + place_digits)];
+    write_digits(&mut text[..id_digits], id);
+    write_digits(&mut text[id_digits + 1..][..place_digits], place);
     Bytes::from(text)
 }
 
