@@ -85,14 +85,16 @@ impl World<'_> {
         if swept && !out.effects.is_empty() && self.moment_comes(node) {
             return;
         }
-        for effect in out.effects.drain(..) {
-            self.record.effect(&effect);
+        for effect in &mut out.effects {
+            self.record.effect(effect);
             let ends = matches!(effect, Effect::Stopped | Effect::Halt(_));
-            self.perform(node, effect);
+            // Whatever stays in its place is dropped with the list. It is large, and so is moved but once.
+            self.perform(node, std::mem::replace(effect, Effect::Stopped));
             if swept && !ends && self.moment_comes(node) {
-                return;
+                break;
             }
         }
+        out.effects.clear();
     }
 
     /// A moment of a member that is swept; tells whether the member is dead now.

@@ -45,11 +45,9 @@ impl World<'_> {
         let machine = host.node.as_ref().expect("only a living node steps");
         let view = machine.view();
         let was_serving = host.status.phase == Phase::Serving;
-        let before = (host.status, host.revisions);
-        host.status = machine.status();
-        host.revisions = (view.revision(), view.compacted());
-        let is_idle = out.notes.is_empty() && before == (host.status, host.revisions);
-        let status = host.status;
+        let (status, revisions) = (machine.status(), (view.revision(), view.compacted()));
+        let is_idle = out.notes.is_empty() && host.status == status && host.revisions == revisions;
+        (host.status, host.revisions) = (status, revisions);
         self.record.status(&status);
         if status.commit > self.progress.newest {
             self.progressed(status.commit);
