@@ -291,3 +291,58 @@ pub(crate) fn show_kv(kv: &KeyValue) -> String {
         kv.lease
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The event of a key that is written or, if it is there, deleted.
+    fn event(key: u8, deletes: bool, revision: Revision, before: Option<&KeyValue>) -> Event {
+        let key = Bytes::from(vec![b'k', key]);
+        let kind = if deletes && before.is_some() { EventType::Delete } else { EventType::Put };
+        let kv = match kind {
+            EventType::Delete => tombstone(&key, revision),
+            EventType::Put => KeyValue {
+                key,
+                create_revision: before.map_or(revision, |kv| kv.create_revision),
+                mod_revision: revision,
+                version: before.map_or(0, |kv| kv.version) + 1,
+                ..KeyValue::default()
+            },
+        };
+        Event { r#type: kind.into(), kv: Some(kv), prev_kv: None }
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_is_at_every_revision_what_it_was_then(
+            writes in prop::collection::vec(prop::collection::btree_map(0..4u8, any::<bool>(), 1..3), 1..20),
+            forgotten in 0..20i64,
+        ) {
+            let mut store = Store::new();
+            let mut states = vec![BTreeMap::<u8, KeyValue>::new(); 2];
+            for (revision, write) in (2..).zip(writes) {
+                let mut state = states[states.len() - 1].clone();
+                let events = write.into_iter().map(|(key, deletes)| {
+                    let event = event(key, deletes, revision, state.get(&key));
+                    match (event.r#type(), &event.kv) {
+                        (EventType::Put, Some(kv)) => drop(state.insert(key, kv.clone())),
+                        _ => drop(state.remove(&key)),
+                    }
+                    event
+                });
+                prop_assert_eq!(store.append(revision, &events.collect::<Vec<Event>>().into()), Ok(()));
+                states.push(state);
+            }
+            store.forget_below(forgotten);
+            for revision in store.floor()..=store.head() {
+                for key in 0..4 {
+                    let was = states[usize::try_from(revision).expect("it is small")].get(&key);
+                    prop_assert_eq!(store.at(&[b'k', key], revision), was, "k{} at {}", key, revision);
+                }
+            }
+        }
+    }
+}
