@@ -2,7 +2,7 @@
 
 use detcd_core::Instant;
 
-const MILLION: u128 = 1_000_000;
+const MILLION: u64 = 1_000_000;
 
 /// A clock that runs `rate_ppm` parts per million of true time, a million being right.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,13 @@ impl Clock {
 
     /// What it shows at true time `now`.
     pub fn local(&self, now: u64) -> Instant {
-        let passed = u128::from(now - self.base_true) * u128::from(self.rate_ppm) / MILLION;
-        Instant::from_nanos(self.base_local + u64::try_from(passed).expect("a run ends long before"))
+        let passed = now - self.base_true;
+        let passed_here = match passed.checked_mul(self.rate_ppm) {
+            Some(product) => product / MILLION,
+            // After some hours. Such a division takes many times as long.
+            None => narrow(wide(passed, self.rate_ppm) / u128::from(MILLION)).expect("a run ends long before"),
+        };
+        Instant::from_nanos(self.base_local + passed_here)
     }
 
     /// The first true time at which it shows `local` or more; `u64::MAX` for never.
@@ -33,9 +38,12 @@ impl Clock {
         if local == Instant::NEVER {
             return u64::MAX;
         }
-        let ahead = u128::from(local.as_nanos().saturating_sub(self.base_local));
-        let wait = (ahead * MILLION).div_ceil(u128::from(self.rate_ppm));
-        u64::try_from(wait).unwrap_or(u64::MAX).saturating_add(self.base_true)
+        let ahead = local.as_nanos().saturating_sub(self.base_local);
+        let wait = match ahead.checked_mul(MILLION) {
+            Some(product) => product.div_ceil(self.rate_ppm),
+            None => narrow(wide(ahead, MILLION).div_ceil(u128::from(self.rate_ppm))).unwrap_or(u64::MAX),
+        };
+        wait.saturating_add(self.base_true)
     }
 
     /// Jumps ahead by `ahead_ns` at `now`.
@@ -49,6 +57,14 @@ impl Clock {
     }
 }
 
+fn wide(one: u64, other: u64) -> u128 {
+    u128::from(one) * u128::from(other)
+}
+
+fn narrow(wide: u128) -> Option<u64> {
+    u64::try_from(wide).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +76,20 @@ mod tests {
         assert_eq!(clock.when(Instant::from_nanos(500 + 11_000)), 11_000);
         assert_eq!(clock.when(Instant::from_nanos(3)), 1_000, "what is past rings at once");
         assert_eq!(clock.when(Instant::NEVER), u64::MAX);
+    }
+
+    #[test]
+    fn a_clock_goes_on_as_before_when_its_products_do_not_fit_into_64_bits() {
+        let clock = Clock::new(0, 0, 1_100_000);
+        let fits = u64::MAX / 1_100_000;
+        for now in [fits, fits + 1, fits + 10, 1 << 50] {
+            let local = clock.local(now);
+            assert_eq!(local.as_nanos(), now + now / 10);
+            let when = clock.when(local);
+            assert!(when <= now && clock.local(when) == local && clock.local(when - 1) < local, "{when} of {now}");
+        }
+        let latest = u64::MAX - 1;
+        assert_eq!(u128::from(clock.when(Instant::from_nanos(latest))), (u128::from(latest) * 10).div_ceil(11));
     }
 
     #[test]
