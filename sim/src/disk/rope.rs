@@ -28,7 +28,11 @@ impl Rope {
             return;
         }
         let end = offset + length(&bytes);
-        self.clear(offset, end);
+        // Most of the time it comes after everything that is there.
+        let covers = |(start, extent): (&u64, &Bytes)| start + length(extent) > offset;
+        if self.extents.last_key_value().is_some_and(covers) {
+            self.clear(offset, end);
+        }
         self.extents.insert(offset, bytes);
         self.grow(end);
     }
