@@ -1,5 +1,7 @@
 //! What a checker has to be told of.
 
+use detcd_core::api::Request;
+
 use crate::history::HistoryEvent;
 use crate::observe::{Novelty, Observation};
 
@@ -14,8 +16,10 @@ pub enum Kind {
     RareStep,
     /// A member is opened, crashes or is damaged, or all are healed.
     Fate,
-    /// A client begins an operation.
+    /// A client begins an operation that is no compaction.
     Invoke,
+    /// A client asks for a compaction.
+    InvokeCompaction,
     /// A client's operation ends.
     Return,
     /// The store reaches a revision.
@@ -34,6 +38,7 @@ impl Kind {
         Kind::RareStep,
         Kind::Fate,
         Kind::Invoke,
+        Kind::InvokeCompaction,
         Kind::Return,
         Kind::Revision,
         Kind::OtherHistory,
@@ -51,6 +56,7 @@ impl Kind {
                 Novelty::Plain => Kind::PlainStep,
                 Novelty::Rare => Kind::RareStep,
             },
+            Observation::History(HistoryEvent::Invoke { request: Request::Compact(_), .. }) => Kind::InvokeCompaction,
             Observation::History(HistoryEvent::Invoke { .. }) => Kind::Invoke,
             Observation::History(HistoryEvent::Return { .. }) => Kind::Return,
             Observation::History(HistoryEvent::Revision { .. }) => Kind::Revision,
@@ -78,11 +84,15 @@ impl Interest {
     /// What members do, and what becomes of them.
     pub const MEMBERS: Interest = Interest::in_kinds(&[Kind::IdleStep]).and(Interest::CHANGES);
     /// How clients' operations began and ended.
-    pub const OPERATIONS: Interest = Interest::in_kinds(&[Kind::Invoke]).and(Interest::RETURNS);
+    pub const OPERATIONS: Interest = Interest::in_kinds(&[Kind::Invoke, Kind::InvokeCompaction]).and(Interest::RETURNS);
     /// How clients' operations ended.
     pub const RETURNS: Interest = Interest::in_kinds(&[Kind::Return]);
+    /// What clients did and saw, and the revisions of the store, but of operations that are no compactions only how
+    /// they ended.
+    pub const STORE: Interest =
+        Interest::in_kinds(&[Kind::InvokeCompaction, Kind::Revision, Kind::OtherHistory]).and(Interest::RETURNS);
     /// What clients did and saw, and the revisions of the store.
-    pub const HISTORY: Interest = Interest::in_kinds(&[Kind::Revision, Kind::OtherHistory]).and(Interest::OPERATIONS);
+    pub const HISTORY: Interest = Interest::STORE.and(Interest::OPERATIONS);
     /// What clients did and saw, and what becomes of members.
     pub const CLIENTS: Interest = Interest::in_kinds(&[Kind::Lock]).and(Interest::HISTORY).and(Interest::FATES);
     /// Everything.

@@ -45,6 +45,14 @@ struct Standing {
     compacted: Revision,
 }
 
+/// The newest header that a member showed a client in its present life, and the position.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    member: u64,
+    revision: Revision,
+    seq: u64,
+}
+
 /// Judges revisions.
 #[derive(Debug)]
 pub struct Revisions {
@@ -57,8 +65,8 @@ pub struct Revisions {
     contents: Window<Arc<[Event]>>,
     /// Whose each open operation is, and the position of its invocation.
     open: OpenOps<(ClientId, u64)>,
-    /// The newest header that a member showed a client in its present life, and the position.
-    sessions: BTreeMap<(ClientId, u64), (Revision, u64)>,
+    /// What each client was told last, by each member that it spoke to.
+    sessions: BTreeMap<ClientId, Vec<Session>>,
 }
 
 impl Revisions {
@@ -155,12 +163,21 @@ impl Revisions {
         if invoked < born {
             return Ok(());
         }
-        match self.sessions.insert((client, member), (revision, self.seq)) {
-            Some((before, at)) if at > born && revision < before => {
-                Err(format!("client {} was told revision {revision} by member {member:x} after {before}", client.0))
-            }
-            _ => Ok(()),
+        let now = Session { member, revision, seq: self.seq };
+        let sessions = self.sessions.entry(client).or_default();
+        let Some(session) = sessions.iter_mut().find(|session| session.member == member) else {
+            sessions.push(now);
+            return Ok(());
+        };
+        let before = std::mem::replace(session, now);
+        if before.seq > born && revision < before.revision {
+            let before = before.revision;
+            return Err(format!(
+                "client {} was told revision {revision} by member {member:x} after {before}",
+                client.0
+            ));
         }
+        Ok(())
     }
 }
 

@@ -244,7 +244,7 @@ impl Checker for Compactions {
     }
 
     fn interest(&self) -> Interest {
-        Interest::CHANGES.and(Interest::CLIENTS)
+        Interest::CHANGES.and(Interest::STORE)
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
