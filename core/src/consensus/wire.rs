@@ -10,7 +10,8 @@ use prost_raft::Message as _;
 use raft::eraftpb;
 
 use super::convert;
-use crate::fields::{BYTES, Head, Malformed, NUMBER, Tag, delimited, key, put_bytes, put_length, skip, varint};
+use crate::fields::{BYTES, Head, Malformed, NUMBER, Tag, bytes_if_next, delimited, key, number_if_next, put_bytes};
+use crate::fields::{put_length, skip, varint};
 use crate::log::{Entry, EntryKind};
 use crate::types::{LogIndex, Term};
 
@@ -195,8 +196,12 @@ fn decode_entry<'a>(
     entries: &mut Vec<eraftpb::Entry>,
     payloads: &mut Vec<Payload<'a>>,
 ) -> Result<(), Malformed> {
-    let (mut kind, mut term, mut index) = (0, 0, 0);
-    let (mut data, mut context): (&[u8], _) = (&[], Vec::new());
+    // Most entries have no more than this, in this order.
+    let mut kind = number_if_next(KIND_TAG, &mut rest)?.unwrap_or(0) as i32;
+    let mut term = number_if_next(TERM_TAG, &mut rest)?.unwrap_or(0);
+    let mut index = number_if_next(INDEX_TAG, &mut rest)?.unwrap_or(0);
+    let mut data = bytes_if_next(DATA_TAG, &mut rest)?.unwrap_or_default();
+    let mut context = Vec::new();
     while !rest.is_empty() {
         match key(&mut rest)? {
             (KIND_TAG, NUMBER) => kind = varint(&mut rest)? as i32,
