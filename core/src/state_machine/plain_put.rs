@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::encoding::encoded_len_varint;
 
 use super::command::PlainPut;
-use crate::fields::{BYTES, Head, Malformed, NUMBER, Tag, delimited, key, put_bytes, varint};
+use crate::fields::{BYTES, Head, Tag, bytes_if_next, delimited, key, number_if_next, put_bytes};
 use crate::proto::etcdserverpb as pb;
 use crate::types::NodeId;
 
@@ -69,52 +69,41 @@ fn field_bytes(bytes: &Bytes) -> usize {
 }
 
 /// The put of an entry that is one and nothing else, as the generated code would read it. `None` for whatever is not
-/// that, also what is malformed: that is for the generated code.
+/// written as [`encode`] does it, also what is malformed: that is for the generated code.
 #[inline]
 pub(super) fn decode(data: &Bytes) -> Option<PlainPut> {
-    let (mut id, mut read_put, mut read_header) = (0, None, None);
     let mut rest = &data[..];
-    while !rest.is_empty() {
-        match key(&mut rest).ok()? {
-            (PROPOSER_TAG, NUMBER) => id = varint(&mut rest).ok()?,
-            (PUT_TAG, BYTES) if read_put.is_none() => read_put = Some(put(data, delimited(&mut rest).ok()?)?),
-            (HEADER_TAG, BYTES) if read_header.is_none() => read_header = Some(header(delimited(&mut rest).ok()?)?),
-            _ => return None,
-        }
+    let proposer = NodeId(number_if_next(PROPOSER_TAG, &mut rest).ok()?.unwrap_or(0));
+    let put = put(data, bytes_if_next(PUT_TAG, &mut rest).ok()??)?;
+    let mut request_id = 0;
+    if !rest.is_empty() {
+        // A tag beyond 15, with a key of two bytes.
+        let (HEADER_TAG, BYTES) = key(&mut rest).ok()? else { return None };
+        request_id = header(delimited(&mut rest).ok()?)?;
     }
-    Some(PlainPut { proposer: NodeId(id), request_id: read_header.unwrap_or(0), put: read_put? })
+    rest.is_empty().then_some(PlainPut { proposer, request_id, put })
 }
 
 /// The put that stands in `rest`, a part of `data`, whose memory it shares.
+#[inline]
 fn put(data: &Bytes, mut rest: &[u8]) -> Option<pb::PutRequest> {
-    let (mut key_bytes, mut value): (&[u8], &[u8]) = (&[], &[]);
-    let (mut lease, mut prev_kv, mut ignore_value, mut ignore_lease) = (0, false, false, false);
-    let flag = |rest: &mut &[u8]| -> Result<bool, Malformed> { Ok(varint(rest)? != 0) };
-    while !rest.is_empty() {
-        match key(&mut rest).ok()? {
-            (1, BYTES) => key_bytes = delimited(&mut rest).ok()?,
-            (2, BYTES) => value = delimited(&mut rest).ok()?,
-            (3, NUMBER) => lease = varint(&mut rest).ok()? as i64,
-            (4, NUMBER) => prev_kv = flag(&mut rest).ok()?,
-            (5, NUMBER) => ignore_value = flag(&mut rest).ok()?,
-            (6, NUMBER) => ignore_lease = flag(&mut rest).ok()?,
-            _ => return None,
-        }
+    let key = bytes_if_next(1, &mut rest).ok()?.unwrap_or_default();
+    let value = bytes_if_next(2, &mut rest).ok()?.unwrap_or_default();
+    let mut number = |tag: Tag| Some(number_if_next(tag, &mut rest).ok()?.unwrap_or(0));
+    let lease = number(3)? as i64;
+    let (prev_kv, ignore_value, ignore_lease) = (number(4)? != 0, number(5)? != 0, number(6)? != 0);
+    if !rest.is_empty() {
+        return None;
     }
-    let (key, value) = (data.slice_ref(key_bytes), data.slice_ref(value));
+    let (key, value) = (data.slice_ref(key), data.slice_ref(value));
     Some(pb::PutRequest { key, value, lease, prev_kv, ignore_value, ignore_lease })
 }
 
 /// The id in a header that names the request, and no user.
+#[inline]
 fn header(mut rest: &[u8]) -> Option<u64> {
-    let mut id = 0;
-    while !rest.is_empty() {
-        match key(&mut rest).ok()? {
-            (1, NUMBER) => id = varint(&mut rest).ok()?,
-            _ => return None,
-        }
-    }
-    Some(id)
+    let id = number_if_next(1, &mut rest).ok()?.unwrap_or(0);
+    rest.is_empty().then_some(id)
 }
 
 #[cfg(test)]
