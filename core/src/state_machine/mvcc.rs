@@ -176,7 +176,15 @@ impl Mvcc {
 
     /// Looks at so many records, or at the most that is allowed, and removes those that no reader and no watcher can
     /// ask for any more.
+    #[inline]
     pub(crate) fn sweep(&mut self, records: u32) {
+        // Every entry asks, and most of the time there is nothing to do.
+        if self.is_sweeping() {
+            self.sweep_some(records);
+        }
+    }
+
+    fn sweep_some(&mut self, records: u32) {
         for _ in 0..records.min(SWEEP_RECORDS_MAX) {
             if !self.is_sweeping() {
                 return;
