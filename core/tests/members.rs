@@ -208,7 +208,7 @@ fn a_checkpoint_is_due_by_bytes_too_and_waits_until_the_log_has_outgrown_the_sta
 fn a_snapshot_is_begun_anew_when_its_sender_lost_patience_before_its_receiver() {
     let mut cluster = Cluster::new(3, |config| {
         snapshots_soon(config);
-        let ms = if config.node_id.0 == 3 { 5000 } else { 500 };
+        let ms = if config.node_id.0 == 3 { 5000 } else { 600 };
         config.election_timeout = Duration::from_millis(ms);
     });
     let (leader, behind) = (cluster.leader(), 2);
@@ -227,7 +227,7 @@ fn a_snapshot_is_begun_anew_when_its_sender_lost_patience_before_its_receiver() 
     cluster.open(behind);
     cluster.run_ms(2500);
     is_cut.set(false);
-    cluster.run_ms(2000);
+    cluster.run_ms(4000);
     assert!(cluster.marked(leader, "snapshot: an attempt was ended because its follower was ahead of it"));
     assert!(cluster.marked(behind, "snapshot: installed"));
 }

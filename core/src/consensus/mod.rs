@@ -90,8 +90,8 @@ pub(crate) enum Rejected {
     Malformed(&'static str),
     /// Nothing can be taken now; the sender will try again.
     Busy,
-    /// It announces a snapshot that has to be fetched first.
-    NeedsSnapshot(SnapshotMeta),
+    /// It announces, in this term, a snapshot that has to be fetched first.
+    NeedsSnapshot(Term, Box<SnapshotMeta>),
     /// It proves that this member lost what it had acknowledged.
     ProvesLoss(String),
 }
@@ -303,7 +303,7 @@ impl Consensus {
             return Err(Rejected::Busy);
         }
         if let Some(meta) = self.snapshot_to_fetch(message) {
-            return Err(Rejected::NeedsSnapshot(meta));
+            return Err(Rejected::NeedsSnapshot(Term(message.term), Box::new(meta)));
         }
         self.step(received.message);
         let mut payloads = received.payloads;
@@ -357,11 +357,11 @@ impl Consensus {
         }
     }
 
-    /// An attempt to send a snapshot to `peer` has ended without an acknowledgement: with `arrived`, all of it was
-    /// sent, and the log after it is tried. Every attempt ends here, or its follower waits for ever.
-    pub(crate) fn snapshot_sent(&mut self, peer: NodeId, arrived: bool) {
+    /// An attempt to send a snapshot to `peer` has ended without an acknowledgement: with `all_sent`, the log after it
+    /// is tried. Every attempt ends here, or its follower waits for ever.
+    pub(crate) fn snapshot_sent(&mut self, peer: NodeId, all_sent: bool) {
         if self.installing.is_none() && self.is_leader() {
-            let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+            let status = if all_sent { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
             self.raw.report_snapshot(peer.0, status);
             self.fix_election_timeout();
         }

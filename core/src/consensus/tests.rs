@@ -433,7 +433,7 @@ fn an_announced_snapshot_is_fetched_before_raft_rs_sees_it() {
     let metadata = eraftpb::SnapshotMetadata { conf_state: Some(conf_state), index: 20, term: 4 };
     let mut announced = message(MessageType::MsgSnapshot, 2, 1, Term(5));
     announced.snapshot = Some(eraftpb::Snapshot { data: Vec::new(), metadata: Some(metadata) });
-    let Err(Rejected::NeedsSnapshot(meta)) = follower.receive(announced.clone()) else { panic!("not held back") };
+    let Err(Rejected::NeedsSnapshot(_, meta)) = follower.receive(announced.clone()) else { panic!("not held back") };
     assert_eq!((meta.index, meta.term), (LogIndex(20), Term(4)));
 
     follower.consensus.receive_fetched(&announced.encode_to_vec());

@@ -12,7 +12,7 @@ use super::forward_proposals::{Forwarded, ForwardsInFlight};
 use super::own_proposal::OwnProposal;
 use super::proposals::{Judged, Place, Proposals};
 use super::reads::Reads;
-use super::snapshot_receive::Receiving;
+use super::snapshot_receive::{Announced, Receiving};
 use super::snapshot_send::Sending;
 use super::status::{NodeStatus, Phase, Role, Wakeup};
 use super::stopping::Stopping;
@@ -365,7 +365,9 @@ impl Member {
         match self.consensus.receive(from, &bytes) {
             Ok(()) | Err(Rejected::Busy) => {}
             Err(Rejected::Malformed(_)) => out.mark("peer: a malformed raft message was dropped"),
-            Err(Rejected::NeedsSnapshot(meta)) => self.snapshot_announced(from, meta, bytes, out),
+            Err(Rejected::NeedsSnapshot(leads_in, meta)) => {
+                self.snapshot_announced(Announced { from, leads_in, meta: *meta, message: bytes }, out);
+            }
             Err(Rejected::ProvesLoss(what)) => self.halt(HaltReason::LostAcknowledged { what }),
         }
     }

@@ -37,10 +37,13 @@ const CHUNKS_WAITING_MAX: usize = 2 * CHUNKS_ON_THEIR_WAY_MAX;
 pub(super) struct Receiving {
     fetch: Option<Fetch>,
     installing: Option<Installing>,
-    /// The newest one that was announced while another was whole: begun when that is done with.
+    /// The newest one that the same leader announced while another was whole: begun when that is done with.
     announced: Option<Announced>,
     /// When the sender is to hear of this member again.
     speak_at: Instant,
+    /// How often it was asked for the same lately: the more, the less often it is asked. A slow link has to carry all
+    /// that is sent again.
+    asked_again: u32,
 }
 
 /// A snapshot whose mark is on its way to the log.
@@ -52,11 +55,13 @@ struct Installing {
 }
 
 /// A snapshot that a leader has.
-struct Announced {
-    from: NodeId,
-    meta: SnapshotMeta,
+pub(super) struct Announced {
+    pub(super) from: NodeId,
+    /// The term of its leadership.
+    pub(super) leads_in: Term,
+    pub(super) meta: SnapshotMeta,
     /// The raft message that announced it, for raft-rs when everything is here.
-    message: Bytes,
+    pub(super) message: Bytes,
 }
 
 struct Fetch {
@@ -183,24 +188,24 @@ impl Receiving {
 }
 
 impl Member {
-    /// The leader announces a snapshot that this member does not have.
-    pub(super) fn snapshot_announced(&mut self, from: NodeId, meta: SnapshotMeta, message: Bytes, out: &mut Outputs) {
-        let announced = Announced { from, meta, message };
+    /// A leader announces a snapshot that this member does not have.
+    pub(super) fn snapshot_announced(&mut self, announced: Announced, out: &mut Outputs) {
         if let Some(fetch) = &mut self.receiving.fetch {
             let had = &fetch.announced;
-            if had.meta == announced.meta && (had.from == from || fetch.is_whole) {
+            let same_leader = (had.from, had.leads_in) == (announced.from, announced.leads_in);
+            if had.meta == announced.meta && (had.from == announced.from || fetch.is_whole) {
                 fetch.announced = announced;
                 return;
             }
-            if fetch.is_whole {
+            if same_leader && fetch.is_whole {
                 self.receiving.announced = Some(announced);
                 return;
             }
-            if had.from == from && announced.meta.index <= had.meta.index {
-                // It was overtaken by the one that is being fetched, or its sender began anew and announces it again.
+            if same_leader && announced.meta.index <= had.meta.index {
+                // It was overtaken by the one that is being fetched.
                 return;
             }
-            // The leader gave the other one up, or there is a new leader.
+            // The leader gave the other one up; or there is a new leader, and raft-rs would not take the other one.
             self.receiving_abandon(out);
         }
         self.receiving_begin(announced, out);
@@ -211,7 +216,7 @@ impl Member {
         let file = CheckpointFile::new(&announced.meta);
         let give_up_at = self.now + self.patience();
         let fetch = Fetch { announced, file, next: 0, is_whole: false, stage: Stage::begun(), give_up_at };
-        self.receiving.fetch = Some(fetch);
+        (self.receiving.fetch, self.receiving.asked_again) = (Some(fetch), 0);
         self.receiving_speak(out);
     }
 
@@ -241,13 +246,16 @@ impl Member {
             }
         }
         if self.receiving.speak_at <= self.now {
+            self.receiving.asked_again += 1;
             self.receiving_speak(out);
         }
     }
 
     fn receiving_speak(&mut self, out: &mut Outputs) {
         let Some((to, says)) = self.receiving.speaks() else { return };
-        self.receiving.speak_at = self.now + self.retry_interval();
+        let doubled = if says.room > 0 { self.receiving.asked_again.min(8) } else { 0 };
+        let interval = (self.retry_interval() * (1 << doubled)).min(self.config.election_timeout);
+        self.receiving.speak_at = self.now + interval;
         self.send_peer(to, Body::SnapshotFetch(says), out);
     }
 
@@ -277,7 +285,8 @@ impl Member {
     fn receiving_take(&mut self, out: &mut Outputs) {
         let give_up_at = self.now + self.patience();
         let fetch = self.receiving.fetch.as_mut().expect("something of it arrived or was written");
-        let room = fetch.room();
+        let had_room = fetch.room() > 0;
+        // What is written now makes room for what came early.
         fetch.write_waiting(&mut self.disk);
         let Ok(taken) = fetch.take_arrived() else {
             out.mark("snapshot: a damaged chunk was refused");
@@ -286,7 +295,8 @@ impl Member {
         fetch.write_waiting(&mut self.disk);
         // However long the disk took, the sender had no part in it.
         fetch.give_up_at = give_up_at;
-        if fetch.room() > 0 && (taken > 0 || room == 0) {
+        if fetch.room() > 0 && (taken > 0 || !had_room) {
+            self.receiving.asked_again = self.receiving.asked_again.saturating_sub(1);
             self.receiving_speak(out);
         }
     }
@@ -298,7 +308,10 @@ impl Member {
             Ok(FileProgress::NotOurs | FileProgress::Busy) => {}
             Ok(FileProgress::Wrote) => self.chunk_written(out),
             Ok(FileProgress::Complete) => self.received_file_complete(out),
-            Ok(FileProgress::NoSpace) => self.receiving_abandon(out),
+            Ok(FileProgress::NoSpace) => {
+                self.receiving_abandon(out);
+                self.receiving_begin_announced(out);
+            }
             Err(reason) => self.halt(reason),
         }
     }
@@ -329,39 +342,39 @@ impl Member {
                 out.mark("snapshot: a damaged one was refused");
                 out.effects.extend(loaded.map(|loaded| Effect::Discard(Garbage(loaded))));
                 self.receiving_abandon(out);
+                self.receiving_begin_announced(out);
             }
         }
     }
 
     fn received_file_complete(&mut self, out: &mut Outputs) {
         let fetch = self.receiving.fetch.as_mut().expect("its file is complete");
+        if self.consensus.has(&fetch.announced.meta) {
+            return self.receiving_is_needless(out);
+        }
         let Stage::Finishing(state) = std::mem::replace(&mut fetch.stage, Stage::begun()) else {
             unreachable!("the file was being finished");
         };
         fetch.stage = Stage::Loaded(state);
-        if self.consensus.has(&fetch.announced.meta) {
-            let message = fetch.announced.message.clone();
-            self.install_refused(out);
-            self.consensus.receive_fetched(&message);
-        }
     }
 
     /// The log has by itself what is being fetched. raft-rs says so to the leader, which may wait for it.
     fn receiving_is_needless(&mut self, out: &mut Outputs) {
-        let message = self.receiving.fetch.as_ref().map(|fetch| fetch.announced.message.clone());
-        self.receiving_abandon(out);
-        out.mark("snapshot: fetched and not needed any more");
-        if let Some(message) = message {
-            self.consensus.receive_fetched(&message);
-        }
+        let Some(fetch) = &self.receiving.fetch else { return };
+        let message = fetch.announced.message.clone();
+        self.install_refused(out);
+        self.consensus.receive_fetched(&message);
     }
 
     fn receiving_abandon(&mut self, out: &mut Outputs) {
-        if let Some(fetch) = self.receiving.fetch.take() {
-            fetch.file.abandon(&mut self.disk);
-            fetch.stage.discard(out);
+        let Some(fetch) = self.receiving.fetch.take() else { return };
+        if matches!(fetch.stage, Stage::Finishing(_) | Stage::Loaded(_)) {
+            // It may have its name by now.
+            let name = checkpoint_name(fetch.announced.meta.term, fetch.announced.meta.index);
+            self.disk.issue(DiskAction::Remove { file: name.into() });
         }
-        self.receiving.announced = None;
+        fetch.file.abandon(&mut self.disk);
+        fetch.stage.discard(out);
     }
 
     /// Lets raft-rs know of a loaded snapshot, when the log's writes are done; true if it did.
@@ -376,11 +389,9 @@ impl Member {
 
     /// raft-rs did not want the loaded snapshot after all: it has the entries by now, or the term has changed.
     pub(super) fn install_refused(&mut self, out: &mut Outputs) {
-        if let Some(fetch) = self.receiving.fetch.take() {
-            let name = checkpoint_name(fetch.announced.meta.term, fetch.announced.meta.index);
-            self.disk.issue(DiskAction::Remove { file: name.into() });
-            fetch.stage.discard(out);
+        if self.receiving.fetch.is_some() {
             out.mark("snapshot: fetched and not needed any more");
+            self.receiving_abandon(out);
         }
         self.receiving_begin_announced(out);
     }

@@ -24,10 +24,17 @@ pub(super) struct Sending {
     catching_up: BTreeMap<NodeId, CatchingUp>,
 }
 
+/// A snapshot on its way to a follower.
+struct Attempt {
+    meta: SnapshotMeta,
+    window: Window,
+    until: Instant,
+}
+
 /// A follower that has its snapshot, and not yet the log after it.
 struct CatchingUp {
-    /// Up to where it has the log.
-    matched: LogIndex,
+    /// It needs the log after this.
+    needs_after: LogIndex,
     /// Until when it has to be heard of.
     until: Instant,
 }
@@ -37,18 +44,10 @@ impl Sending {
     /// than the log that begins after `base` needs another snapshot in any case, and does not count.
     pub(super) fn oldest_needed(&self, base: LogIndex) -> Option<LogIndex> {
         let sent = self.to.values().map(|attempt| attempt.meta.index);
-        let needed = sent.chain(self.catching_up.values().map(|follower| follower.matched));
+        let needed = sent.chain(self.catching_up.values().map(|follower| follower.needs_after));
         needed.filter(|index| *index >= base).min()
     }
-}
 
-struct Attempt {
-    meta: SnapshotMeta,
-    window: Window,
-    until: Instant,
-}
-
-impl Sending {
     /// This member does not lead any more.
     pub(super) fn forget_all(&mut self, out: &mut Outputs) {
         self.catching_up.clear();
@@ -86,19 +85,18 @@ impl Member {
     /// A follower says which chunks it has, and for how many more it has room. Without room it is at work, which its
     /// disk may make longer than silence is borne.
     pub(super) fn snapshot_fetched(&mut self, from: NodeId, fetch: &pb::SnapshotFetch, out: &mut Outputs) {
-        let (index, term, first) = (fetch.index, fetch.term, fetch.chunk);
+        let (index, term) = (fetch.index, fetch.term);
         let until = self.sending_until();
         let attempt = self.sending.to.get_mut(&from);
         let attempt = attempt.filter(|attempt| (attempt.meta.index.0, attempt.meta.term.0) == (index, term));
-        let gone = pb::SnapshotChunk { index, term, chunk: first, gone: true, ..Default::default() };
         let Some(attempt) = attempt else {
-            return self.send_peer(from, Body::SnapshotChunk(gone), out);
+            return self.snapshot_is_gone(from, fetch, out);
         };
         if fetch.room == 0 {
             attempt.until = until;
             return;
         }
-        match attempt.window.confirm(first, fetch.room, out) {
+        match attempt.window.confirm(fetch.chunk, fetch.room, out) {
             Answer::Overtaken => {}
             Answer::Send(numbers) => {
                 attempt.until = until;
@@ -113,12 +111,19 @@ impl Member {
                 self.sending.forget(from, out);
                 self.consensus.snapshot_sent(from, false);
                 out.mark("snapshot: an attempt was ended because its follower was ahead of it");
-                self.send_peer(from, Body::SnapshotChunk(gone), out);
+                self.snapshot_is_gone(from, fetch, out);
             }
         }
     }
 
-    /// Ends the attempts that arrived, or whose followers fell silent, and looks how far those are that got theirs.
+    fn snapshot_is_gone(&mut self, to: NodeId, fetch: &pb::SnapshotFetch, out: &mut Outputs) {
+        let pb::SnapshotFetch { index, term, chunk, .. } = *fetch;
+        let gone = pb::SnapshotChunk { index, term, chunk, gone: true, ..Default::default() };
+        self.send_peer(to, Body::SnapshotChunk(gone), out);
+    }
+
+    /// Ends the attempts that were acknowledged, or whose followers fell silent, and looks how far those are that got
+    /// theirs.
     pub(super) fn sending_tick(&mut self, out: &mut Outputs) {
         let peers: Vec<NodeId> = self.sending.to.keys().copied().collect();
         for peer in peers {
@@ -135,7 +140,7 @@ impl Member {
             }
             if acknowledged || all_sent {
                 let until = self.sending_until();
-                self.sending.catching_up.insert(peer, CatchingUp { matched: index, until });
+                self.sending.catching_up.insert(peer, CatchingUp { needs_after: index, until });
             }
         }
         self.look_who_catches_up();
@@ -146,11 +151,11 @@ impl Member {
         let (consensus, now) = (&self.consensus, self.now);
         self.sending.catching_up.retain(|peer, follower| {
             let Some((matched, is_active)) = consensus.matched(*peer) else { return false };
-            follower.matched = follower.matched.max(matched);
+            follower.needs_after = follower.needs_after.max(matched);
             if is_active {
                 follower.until = until;
             }
-            follower.matched < consensus.commit() && now < follower.until
+            follower.needs_after < consensus.commit() && now < follower.until
         });
     }
 }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::effect::{Effect, Garbage, Outputs};
 use crate::snapshot::SnapshotWriter;
 
-/// So many chunks are on their way to a follower at once, at most. What raft-rs sends waits behind them.
+/// So many chunks are on their way to a follower at once, beside copies of one that seems to be lost. What raft-rs
+/// sends waits behind them.
 pub(super) const CHUNKS_ON_THEIR_WAY_MAX: usize = 4;
 
 /// The chunks of a snapshot from the first that its follower has not confirmed to one beyond what was sent.
@@ -31,7 +32,7 @@ pub(super) enum Answer {
     Send(Range<u64>),
     /// Nothing: a later request was here before.
     Overtaken,
-    /// It goes on with something else than this: it has more than was made.
+    /// It has more than was made: it goes on with an attempt that has ended.
     Ahead,
 }
 

@@ -161,11 +161,12 @@ struct SlowTransfer {
 
 impl SlowTransfer {
     fn begin(adjust: impl Fn(&mut NodeConfig)) -> SlowTransfer {
-        let mut cluster = Cluster::new(3, |config| {
+        let adjust = |config: &mut NodeConfig| {
             snapshots_soon(config);
             config.append_bytes_max = 200;
             adjust(config);
-        });
+        };
+        let mut cluster = Cluster::new(3, adjust);
         let leader = cluster.leader();
         let behind = (leader + 1) % 3;
         cluster.kill(behind);
@@ -305,4 +306,73 @@ fn what_comes_after_a_snapshot_is_bounded() {
     transfer.disk_does_all();
     transfer.cluster.run_ms(10_000);
     assert_eq!(transfer.commit(transfer.behind), transfer.commit(transfer.leader));
+}
+
+#[test]
+fn what_comes_after_a_snapshot_is_bounded_by_bytes() {
+    let bytes_max = 500;
+    let mut transfer = SlowTransfer::begin(|config| {
+        (config.log_bytes_max, config.catchup_entries, config.checkpoint_entries) = (bytes_max, 100_000, 10);
+    });
+    let mut most = 0;
+    for _ in 0..240 {
+        transfer.put(5, 1);
+        most = most.max(member(&mut transfer.cluster, transfer.leader).consensus.log_bytes());
+    }
+    assert!((7 * bytes_max..9 * bytes_max).contains(&most), "at most {most} bytes are kept");
+    let kept = member(&mut transfer.cluster, transfer.leader).consensus.log_bytes();
+    assert!(kept < 2 * bytes_max, "{kept} bytes are kept for who needs another snapshot");
+}
+
+#[test]
+fn a_lost_acknowledgement_costs_no_second_snapshot() {
+    let mut transfer = SlowTransfer::begin(|_| {});
+    let SlowTransfer { leader, behind, .. } = transfer;
+    transfer.put(30, 1);
+    let again = transfer.announced.clone();
+    transfer.cluster.filter(move |kind| {
+        again.set(again.get() + usize::from(kind == "snapshot"));
+        usize::from(kind != "append-reply")
+    });
+    transfer.disk_does_all();
+    transfer.repeat_until(|transfer| !transfer.is_receiving(), |transfer| transfer.cluster.run_ms(1));
+    assert!(transfer.cluster.marked(behind, "snapshot: installed"));
+    assert!(transfer.commit(behind) < transfer.commit(leader));
+    let again = transfer.announced.clone();
+    transfer.cluster.filter(move |kind| {
+        again.set(again.get() + usize::from(kind == "snapshot"));
+        1
+    });
+    transfer.put(30, 200);
+    transfer.cluster.run_ms(1_000);
+    assert_eq!(transfer.commit(behind), transfer.commit(leader));
+    assert_eq!(transfer.announced.get(), 1);
+}
+
+#[test]
+fn a_snapshot_that_the_log_makes_needless_is_given_up() {
+    let mut transfer = SlowTransfer::begin(|config| {
+        // Whoever leads next has the whole log.
+        config.catchup_entries = if config.node_id == first_leader() { 5 } else { 100_000 };
+    });
+    let SlowTransfer { leader, behind, .. } = transfer;
+    transfer.cluster.kill(leader);
+    transfer.repeat_until(
+        |transfer| !transfer.is_receiving(),
+        |transfer| {
+            transfer.cluster.run_ms(50);
+            // Its vote has to become durable, and chunks do not come any more.
+            (0..4).for_each(|_| transfer.disk_does_one());
+        },
+    );
+    assert!(transfer.cluster.marked(behind, "snapshot: fetched and not needed any more"));
+    assert!(!transfer.cluster.marked(behind, "snapshot: installed"));
+    transfer.disk_does_all();
+    let leader = transfer.cluster.leader();
+    assert_eq!(transfer.commit(behind), transfer.commit(leader));
+}
+
+/// Who leads first in a cluster of three.
+fn first_leader() -> NodeId {
+    NodeId(Cluster::new(3, snapshots_soon).leader() as u64 + 1)
 }
