@@ -29,7 +29,7 @@ pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberC
 pub use key_range::KeyRange;
 pub use lease::{LEASE_TTL_MAX_S, LeaseRecord, LeaseTime};
 pub use mvcc::SWEEP_RECORDS_MAX;
-pub use record::{Contents, Position};
+pub use record::{Contents, Position, Record};
 pub use view::StoreView;
 
 use crate::api::{Response, Status};

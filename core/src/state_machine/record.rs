@@ -224,6 +224,12 @@ impl Record {
         self.contents().digest()
     }
 
+    /// Whether both are the same, byte by byte: then what was written is, too, and nothing is unpacked to see it.
+    /// Of the same that was written, members may have records that are not, if one of them knows of fewer predecessors.
+    pub fn is_copy_of(&self, other: &Record) -> bool {
+        self.data == other.data
+    }
+
     /// What this record takes by the measure that all members share, in bytes: key, value and a flat share for the
     /// rest.
     pub fn logical_bytes(&self) -> i64 {
@@ -256,6 +262,18 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_has_the_same_contents_and_the_same_predecessors() {
+        let contents = Contents { version: 1, ..Contents::tombstone(b"k", Position::first_of(7)) };
+        let record = Record::new(&contents, Lineage::default());
+        assert!(record.is_copy_of(&Record::new(&contents, Lineage::default())));
+        assert!(!record.is_copy_of(&Record::new(&contents, Lineage { depth: 1, ..Lineage::default() })));
+        assert!(!record.is_copy_of(&Record::new(&Contents { lease: 1, ..contents }, Lineage::default())));
+        assert!(!record.is_copy_of(&Record::new(&Contents { value: b"v", ..contents }, Lineage::default())));
+        let later = Position::first_of(8);
+        assert!(!record.is_copy_of(&Record::new(&Contents { at: later, ..contents }, Lineage::default())));
+    }
 
     #[test]
     fn a_record_gives_back_what_was_written() {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::lease::{LeaseRecord, LeaseTime};
 use super::mvcc::ReadAt;
-use super::record::Contents;
+use super::record::Record;
 use super::store::Store;
 use crate::digest::Digest;
 use crate::proto::{etcdserverpb as pb, mvccpb};
@@ -61,8 +61,8 @@ impl StoreView {
     }
 
     /// What the events of [`StoreView::events_between`] are made from: nothing is copied.
-    pub fn records_between(&self, first: Revision, last: Revision) -> impl Iterator<Item = Contents<'_>> + '_ {
-        self.store.mvcc.events(first, last).map(|record| record.contents())
+    pub fn records_between(&self, first: Revision, last: Revision) -> impl Iterator<Item = &Record> + '_ {
+        self.store.mvcc.events(first, last)
     }
 
     /// The key as it is now.

@@ -23,6 +23,12 @@ impl<T> Window<T> {
         self.known.get(place)?.as_ref()
     }
 
+    /// The same, to learn more of it.
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.known.get_mut(place)?.as_mut()
+    }
+
     /// What is known of `number`, which is `now` if nothing was known before. `None` if it lies before the window.
     pub(super) fn get_or_insert(&mut self, number: u64, now: T) -> Option<&T> {
         if !(self.first..self.end()).contains(&number) {
