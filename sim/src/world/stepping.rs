@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use detcd_core::proto::mvccpb;
-use detcd_core::types::DiskOp;
-use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, Note, Outputs, Phase, Role, StoreView};
+use detcd_core::types::{DiskOp, Revision};
+use detcd_core::{DiskAction, DiskError, DiskReply, Effect, Input, NodeStatus, Note, Outputs, Phase, Role, StoreView};
 
 use super::event::{Answer, Departure, Event, PendingRead};
 use super::{World, describe, host};
@@ -18,6 +18,11 @@ use crate::weather::{Domain, below, nth, permille};
 
 /// A node that wants to be woken at once is woken this much later: time never stands still.
 const WAKE_STEP_NS: u64 = 1_000;
+
+/// The newest and the compacted revision of a store.
+fn revisions(view: &StoreView) -> (Revision, Revision) {
+    (view.revision(), view.compacted())
+}
 
 impl World<'_> {
     /// The node takes one input; what comes out is performed, or planned.
@@ -43,12 +48,24 @@ impl World<'_> {
     pub(super) fn stepped(&mut self, node: NodeIndex, out: &mut Outputs) {
         let host = &mut self.hosts[node];
         let machine = host.node.as_ref().expect("only a living node steps");
-        let view = machine.view();
-        let was_serving = host.status.phase == Phase::Serving;
-        let (status, revisions) = (machine.status(), (view.revision(), view.compacted()));
-        let is_idle = out.notes.is_empty() && host.status == status && host.revisions == revisions;
-        (host.status, host.revisions) = (status, revisions);
+        let (view, status) = (machine.view(), machine.status());
+        let is_idle = out.notes.is_empty() && host.status == status && host.revisions == revisions(&view);
         self.record.status(&status);
+        let notes = if is_idle { Notes::of_idle_step() } else { Notes::new(&out.notes) };
+        if !is_idle {
+            self.changed(node, notes, &status, &view);
+        }
+        let what = Observation::Stepped { node, notes, status: &status, view: &view };
+        self.checkers.tell(&Observed { at: self.now, what }, &mut self.violation);
+        self.perform_all(node, out);
+        self.plan_wakeup(node);
+    }
+
+    /// Learns from a step of a member that left it otherwise than it was.
+    fn changed(&mut self, node: NodeIndex, notes: Notes<'_>, status: &NodeStatus, view: &StoreView) {
+        let host = &mut self.hosts[node];
+        let was_serving = host.status.phase == Phase::Serving;
+        (host.status, host.revisions) = (*status, revisions(view));
         if status.commit > self.progress.newest {
             self.progressed(status.commit);
         }
@@ -56,15 +73,10 @@ impl World<'_> {
             self.core_changes();
         }
         self.note_leader(node);
-        self.witness(node, &view);
-        let notes = if is_idle { Notes::of_idle_step() } else { Notes::new(&out.notes) };
+        self.witness(node, view);
         self.witness_compactions(notes.with_rare());
         self.learn_notes(node, notes.with_rare());
-        self.record.notes(&out.notes);
-        let what = Observation::Stepped { node, notes, status: &status, view: &view };
-        self.checkers.tell(&Observed { at: self.now, what }, &mut self.violation);
-        self.perform_all(node, out);
-        self.plan_wakeup(node);
+        self.record.notes(notes.all());
     }
 
     fn note_leader(&mut self, node: NodeIndex) {
