@@ -10,6 +10,7 @@ mod conversations;
 mod crash_point;
 mod damage;
 mod describe;
+mod encoded;
 mod event;
 mod following;
 mod host;

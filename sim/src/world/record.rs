@@ -6,6 +6,7 @@ use detcd_core::digest::Digest;
 use detcd_core::{DiskAction, Effect, NodeStatus, Note, Role};
 use prost::Message;
 
+use super::encoded;
 use crate::observe::NodeIndex;
 use crate::report::{Parting, TraceLine};
 use crate::trail::DigestTrail;
@@ -124,9 +125,14 @@ impl<'a> Record<'a> {
 
     /// A message, as part of the event.
     pub fn message(&mut self, message: &impl Message) {
+        self.encoded(|buffer| message.encode(buffer).expect("a vector has room"));
+    }
+
+    /// Something that `encode` appends, as part of the event.
+    fn encoded(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let start = self.buffer.len();
         self.buffer.put_u64_le(0);
-        message.encode(&mut self.buffer).expect("a vector has room");
+        encode(&mut self.buffer);
         // How long it is shows when it is there, and need not be asked before.
         let (len, encoded) = self.buffer[start..].split_at_mut(8);
         len.copy_from_slice(&(encoded.len() as u64).to_le_bytes());
@@ -136,7 +142,7 @@ impl<'a> Record<'a> {
     pub fn request(&mut self, request: &Request) {
         match request {
             Request::Range(m) => self.message(m),
-            Request::Put(m) => self.message(m),
+            Request::Put(m) => self.encoded(|buffer| encoded::put(m, buffer)),
             Request::DeleteRange(m) => self.message(m),
             Request::Txn(m) => self.message(m),
             Request::Compact(m) => self.message(m),
@@ -158,7 +164,7 @@ impl<'a> Record<'a> {
     pub fn answer(&mut self, answer: &Result<Response, Status>) {
         match answer {
             Ok(Response::Range(m)) => self.message(m),
-            Ok(Response::Put(m)) => self.message(m),
+            Ok(Response::Put(m)) => self.encoded(|buffer| encoded::put_answer(m, buffer)),
             Ok(Response::DeleteRange(m)) => self.message(m),
             Ok(Response::Txn(m)) => self.message(m),
             Ok(Response::Compact(m)) => self.message(m),
