@@ -53,7 +53,7 @@ impl Checker for Hashes {
     }
 
     fn interest(&self) -> Interest {
-        Interest::RETURNS
+        Interest::RETURNS_BUT_KV
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -1,8 +1,8 @@
 //! What a checker has to be told of.
 
-use detcd_core::api::Request;
+use detcd_core::api::{Request, Response};
 
-use crate::history::HistoryEvent;
+use crate::history::{HistoryEvent, Outcome};
 use crate::observe::{Novelty, Observation};
 
 /// A kind of observation.
@@ -20,7 +20,9 @@ pub enum Kind {
     Invoke,
     /// A client asks for a compaction.
     InvokeCompaction,
-    /// A client's operation ends.
+    /// A client's read or write of keys is answered.
+    KvAnswer,
+    /// A client's operation ends otherwise.
     Return,
     /// The store reaches a revision.
     Revision,
@@ -39,6 +41,7 @@ impl Kind {
         Kind::Fate,
         Kind::Invoke,
         Kind::InvokeCompaction,
+        Kind::KvAnswer,
         Kind::Return,
         Kind::Revision,
         Kind::OtherHistory,
@@ -58,6 +61,9 @@ impl Kind {
             },
             Observation::History(HistoryEvent::Invoke { request: Request::Compact(_), .. }) => Kind::InvokeCompaction,
             Observation::History(HistoryEvent::Invoke { .. }) => Kind::Invoke,
+            Observation::History(HistoryEvent::Return { outcome: Outcome::Ok(response), .. }) if is_of_kv(response) => {
+                Kind::KvAnswer
+            }
             Observation::History(HistoryEvent::Return { .. }) => Kind::Return,
             Observation::History(HistoryEvent::Revision { .. }) => Kind::Revision,
             Observation::History(_) => Kind::OtherHistory,
@@ -68,6 +74,11 @@ impl Kind {
             | Observation::Healed => Kind::Fate,
         }
     }
+}
+
+/// Whether this is what a read or a write of keys is answered with.
+fn is_of_kv(response: &Response) -> bool {
+    matches!(response, Response::Range(_) | Response::Put(_) | Response::DeleteRange(_) | Response::Txn(_))
 }
 
 /// Which kinds of observations mean something to a checker. It may be told of others, and then says nothing.
@@ -86,11 +97,13 @@ impl Interest {
     /// How clients' operations began and ended.
     pub const OPERATIONS: Interest = Interest::in_kinds(&[Kind::Invoke, Kind::InvokeCompaction]).and(Interest::RETURNS);
     /// How clients' operations ended.
-    pub const RETURNS: Interest = Interest::in_kinds(&[Kind::Return]);
-    /// What clients did and saw, and the revisions of the store, but of operations that are no compactions only how
-    /// they ended.
+    pub const RETURNS: Interest = Interest::in_kinds(&[Kind::KvAnswer]).and(Interest::RETURNS_BUT_KV);
+    /// The same without the answers to reads and writes of keys.
+    pub const RETURNS_BUT_KV: Interest = Interest::in_kinds(&[Kind::Return]);
+    /// What clients did and saw, and the revisions of the store, but neither how operations began that are no
+    /// compactions, nor the answers to reads and writes of keys.
     pub const STORE: Interest =
-        Interest::in_kinds(&[Kind::InvokeCompaction, Kind::Revision, Kind::OtherHistory]).and(Interest::RETURNS);
+        Interest::in_kinds(&[Kind::InvokeCompaction, Kind::Revision, Kind::OtherHistory]).and(Interest::RETURNS_BUT_KV);
     /// What clients did and saw, and the revisions of the store.
     pub const HISTORY: Interest = Interest::STORE.and(Interest::OPERATIONS);
     /// What clients did and saw, and what becomes of members.
@@ -154,6 +167,19 @@ mod tests {
         ] {
             let interests = [Interest::MEMBERS, Interest::CHANGES, Interest::RARE_STEPS, Interest::CLIENTS];
             assert_eq!(interests.map(|interest| covered(interest, notes)), wanted_by, "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn answers_about_keys_are_for_those_who_want_all_returns() {
+        use crate::check::observations::{answered, failed, put_answered, unknown};
+        let compacted = answered(1, Response::Compact(Default::default()));
+        let refused = failed(1, detcd_core::api::Status::NoSpace);
+        for (event, is_of_kv) in [(put_answered(1, 2), true), (compacted, false), (refused, false), (unknown(1), false)]
+        {
+            let what = Observation::History(&event);
+            assert!(Interest::RETURNS.covers(&what) && Interest::OPERATIONS.covers(&what), "{event:?}");
+            assert_eq!(Interest::STORE.covers(&what), !is_of_kv, "{event:?}");
         }
     }
 
