@@ -11,6 +11,9 @@ use super::seen::Seen;
 use super::{OpKind, PlannedOp, Workload, below_i64, lease_id};
 use crate::weather::{below, nth, permille};
 
+/// More digits no number has.
+const DIGITS_MAX: usize = 20;
+
 /// How many keys there are that few operations touch.
 const WIDE_KEYS: u64 = 400;
 
@@ -118,32 +121,45 @@ pub fn watch_create(draw: u64, load: &Workload, seen: &Seen) -> pb::WatchCreateR
 
 /// Mostly a hot key, sometimes one of many.
 fn key(draw: u64, load: &Workload) -> Bytes {
+    let mut key = Vec::with_capacity(8);
+    write_key(draw, load, &mut key);
+    Bytes::from(key)
+}
+
+fn write_key(draw: u64, load: &Workload, out: &mut Vec<u8>) {
     if permille(nth(draw, 0), 900) {
-        hot_key(below(nth(draw, 1), load.keys))
+        write_hot_key(below(nth(draw, 1), load.keys), out);
     } else {
-        Bytes::from(format!("wide/{:03}", below(nth(draw, 1), WIDE_KEYS)))
+        out.extend_from_slice(format!("wide/{:03}", below(nth(draw, 1), WIDE_KEYS)).as_bytes());
     }
 }
 
 /// One of the keys that most operations are about.
 fn hot_key(number: u64) -> Bytes {
-    let mut key = vec![b'k'; 1 + digits(number)];
-    write_digits(&mut key[1..], number);
+    let mut key = Vec::with_capacity(8);
+    write_hot_key(number, &mut key);
     Bytes::from(key)
 }
 
-/// How many decimal digits a number has.
-fn digits(number: u64) -> usize {
-    number.checked_ilog10().map_or(1, |tens| 1 + tens as usize)
+fn write_hot_key(number: u64, out: &mut Vec<u8>) {
+    out.push(b'k');
+    write_digits(number, out);
 }
 
-/// Writes a number in decimal digits where there is room for just these; without the machinery that formats anything,
-/// for every write has some.
-fn write_digits(room: &mut [u8], number: u64) {
-    let mut rest = number;
-    for digit in room.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).expect("one digit");
+/// Writes a number in decimal digits; without the machinery that formats anything, for every write has some.
+fn write_digits(number: u64, out: &mut Vec<u8>) {
+    if number < 10 {
+        return out.push(b'0' + number as u8);
+    }
+    let mut digits = [0; DIGITS_MAX];
+    let (mut rest, mut place) = (number, DIGITS_MAX);
+    loop {
+        place -= 1;
+        digits[place] = b'0' + u8::try_from(rest % 10).expect("one digit");
         rest /= 10;
+        if rest == 0 {
+            return out.extend_from_slice(&digits[place..]);
+        }
     }
 }
 
@@ -163,30 +179,43 @@ fn span(draw: u64, load: &Workload) -> (Bytes, Bytes) {
     }
 }
 
-/// A value that no other write of the run has; now and then a long one.
+/// A value that no other write of the run has.
 fn value(id: u64, place: u64, load: &Workload) -> Bytes {
+    padded(id, place, value_bytes(id, place, load))
+}
+
+/// How long the value of a write is at least; now and then it is a long one.
+fn value_bytes(id: u64, place: u64, load: &Workload) -> u64 {
     let draw = nth(id, place);
     let is_long = permille(draw, load.long_values_permille);
-    padded(id, place, load.value_bytes + if is_long { 500 + below(nth(draw, 0), 4_000) } else { 0 })
+    load.value_bytes + if is_long { 500 + below(nth(draw, 0), 4_000) } else { 0 }
 }
 
 /// A value of at least so many bytes that no other operation or place in it has.
 pub fn padded(id: u64, place: u64, bytes: u64) -> Bytes {
-    let bytes = usize::try_from(bytes).expect("a value fits into memory");
-    let (id_digits, place_digits) = (digits(id), digits(place));
-    let mut text = vec![b'.'; bytes.max(id_digits + 1 + place_digits)];
-    write_digits(&mut text[..id_digits], id);
-    write_digits(&mut text[id_digits + 1..][..place_digits], place);
+    let mut text = Vec::new();
+    write_padded(id, place, bytes, &mut text);
     Bytes::from(text)
 }
 
+fn write_padded(id: u64, place: u64, bytes: u64, out: &mut Vec<u8>) {
+    let end = out.len() + usize::try_from(bytes).expect("a value fits into memory");
+    write_digits(id, out);
+    out.push(b'.');
+    write_digits(place, out);
+    out.resize(end.max(out.len()), b'.');
+}
+
+/// Key and value are parts of one message, as in what a server receives.
 fn put(op: &PlannedOp, load: &Workload, place: u64) -> pb::PutRequest {
-    pb::PutRequest {
-        key: key(nth(op.draw, 16 * place), load),
-        value: value(op.id, place, load),
-        prev_kv: permille(nth(op.draw, 16 * place + 1), 200),
-        ..Default::default()
-    }
+    let bytes = value_bytes(op.id, place, load);
+    let mut text = Vec::with_capacity(128);
+    write_key(nth(op.draw, 16 * place), load, &mut text);
+    let key_bytes = text.len();
+    write_padded(op.id, place, bytes, &mut text);
+    let mut key = Bytes::from(text);
+    let value = key.split_off(key_bytes);
+    pb::PutRequest { key, value, prev_kv: permille(nth(op.draw, 16 * place + 1), 200), ..Default::default() }
 }
 
 /// Now and then a put that keeps the value or the lease that the key has, if there is one.
