@@ -14,7 +14,6 @@
 //! Harnesses of real clusters tell kills of members as `Observation::Crashed`.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 use std::sync::Arc;
 
 use detcd_core::proto::mvccpb::{Event, KeyValue, event::EventType};
@@ -69,18 +68,22 @@ impl Told {
     }
 
     /// Takes a member's next record, if it is a copy of the record that shows all of the revision.
-    fn take_copy<'a>(&self, records: &mut Peekable<impl Iterator<Item = &'a Record>>) -> bool {
-        let seen = self.record.as_ref();
-        seen.is_some_and(|seen| records.next_if(|record| record.is_copy_of(seen)).is_some())
+    fn take_copy(&self, records: &mut &[&Record]) -> bool {
+        let (Some(seen), [next, behind @ ..]) = (&self.record, *records) else { return false };
+        let is_copy = next.is_copy_of(seen);
+        if is_copy {
+            *records = behind;
+        }
+        is_copy
     }
 
     /// Takes a member's records, one for each event.
     ///
     /// # Errors
     /// The first that shows something else than its event; `None` if there are no more.
-    fn take<'a>(&mut self, records: &mut impl Iterator<Item = &'a Record>) -> Result<(), Option<&'a Record>> {
+    fn take<'a>(&mut self, records: &mut &[&'a Record]) -> Result<(), Option<&'a Record>> {
         for (event, kv) in with_keys(&self.events) {
-            let record = records.next();
+            let record = records.split_off_first().copied();
             let same = record.filter(|record| shows(&record.contents(), event, kv)).ok_or(record)?;
             self.record = (self.events.len() == 1).then(|| same.clone());
         }
@@ -146,11 +149,12 @@ impl Revisions {
 
     /// Compares the events of `first..=last` on a member with what they were first, as far as that is still known.
     fn compare(&mut self, node: NodeIndex, first: Revision, last: Revision, view: &StoreView) -> Result<(), String> {
-        let mut records = view.records_between(first, last).peekable();
+        let records = view.records_between(first, last);
+        let mut records = &records[..];
         for revision in first..=last {
             let Some(told) = self.contents.get_mut(number(revision)) else {
                 let events: Arc<[Event]> = view.events_between(revision, revision).collect();
-                records.by_ref().take(events.len()).for_each(drop);
+                records = &records[events.len().min(records.len())..];
                 self.contents.get_or_insert(number(revision), Told::new(events));
                 continue;
             };
@@ -162,7 +166,7 @@ impl Revisions {
                 return Err(differs_on(node, wrong, view));
             }
         }
-        records.next().map_or(Ok(()), |record| Err(differs_on(node, record.at().revision, view)))
+        records.first().map_or(Ok(()), |record| Err(differs_on(node, record.at().revision, view)))
     }
 
     fn told(&mut self, event: &HistoryEvent) -> Result<(), String> {

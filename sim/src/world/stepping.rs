@@ -114,15 +114,17 @@ impl World<'_> {
             self.fail(ViolationKind::Safety, "witness", detail);
             return;
         }
-        let mut told = view.events_since(first).peekable();
+        let told = view.records_between(first, newest);
+        let mut told = &told[..];
         self.witnessed = newest;
         for revision in first..=newest {
-            let of_next = |event: &mvccpb::Event| event.kv.as_ref().is_none_or(|kv| kv.mod_revision <= revision);
-            let first = told.next_if(of_next);
-            let events = match (first, told.peek().is_some_and(of_next)) {
+            let records = told.iter().take_while(|record| record.at().revision <= revision).count();
+            let (records, behind) = told.split_at(records);
+            told = behind;
+            let events = match records {
                 // Most revisions are one event, which then needs no list to be collected in.
-                (Some(event), false) => Arc::new([event]) as Arc<[mvccpb::Event]>,
-                (first, _) => first.into_iter().chain(std::iter::from_fn(|| told.next_if(of_next))).collect(),
+                [record] => Arc::new([record.to_event()]) as Arc<[mvccpb::Event]>,
+                _ => records.iter().map(|record| record.to_event()).collect(),
             };
             self.history(&HistoryEvent::Revision { revision, events });
         }
