@@ -67,8 +67,8 @@ impl<'a> Record<'a> {
     /// How a member stands after the event.
     pub fn status(&mut self, status: &NodeStatus) {
         let leads = u64::from(status.role == Role::Leader);
-        self.numbers([leads, status.term.0, status.commit.0, status.applied.0]);
-        self.bytes(&status.state.0.to_le_bytes());
+        let (state_low, state_high) = (status.state.0 as u64, (status.state.0 >> 64) as u64);
+        self.numbers([leads, status.term.0, status.commit.0, status.applied.0, 16, state_low, state_high]);
     }
 
     /// Something about the event.
