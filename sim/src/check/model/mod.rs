@@ -38,16 +38,24 @@ impl Version {
 
     /// `None` for a deleted key.
     fn kv(&self) -> Option<&KeyValue> {
-        self.event().kv.as_ref().filter(|_| self.event().r#type() != EventType::Delete)
+        left_by(self.event())
     }
 }
+
+/// What an event leaves of its key: nothing if it deletes it.
+fn left_by(event: &Event) -> Option<&KeyValue> {
+    event.kv.as_ref().filter(|_| event.r#type() != EventType::Delete)
+}
+
+/// A revision, and which of its events.
+type Place = (Revision, usize);
 
 /// What a revision did.
 #[derive(Debug)]
 struct Change {
     events: Arc<[Event]>,
-    /// The version before of the key of the first event, which most of the time is the only one.
-    replaced: Option<Version>,
+    /// What made the version before of the key of the first event, which most of the time is the only one.
+    replaced: Option<Place>,
 }
 
 impl Change {
@@ -110,7 +118,11 @@ impl Store {
         if let Some(change) = self.change(revision + 1)
             && change.begins_with(key)
         {
-            return change.replaced.as_ref().and_then(Version::kv);
+            let (replaced, place) = change.replaced?;
+            // What was before the floor is only known by its key.
+            if let Some(before) = self.change(replaced) {
+                return left_by(&before.events[place]);
+            }
         }
         self.keys.get(&IndexKey::from(key)).and_then(|versions| version_at(versions, revision))
     }
@@ -151,21 +163,16 @@ impl Store {
         Ok(())
     }
 
-    /// Takes one event of a revision. Gives back the version of its key before.
-    fn take_event(
-        &mut self,
-        revision: Revision,
-        events: &Arc<[Event]>,
-        place: usize,
-    ) -> Result<Option<Version>, String> {
+    /// Takes one event of a revision. Gives back what made the version of its key before.
+    fn take_event(&mut self, revision: Revision, events: &Arc<[Event]>, place: usize) -> Result<Option<Place>, String> {
         let event = &events[place];
         let Some(kv) = &event.kv else {
             return Err(format!("an event of revision {revision} has no key"));
         };
         let versions = self.keys.entry(IndexKey::from(&kv.key[..])).or_default();
         judge_event(revision, event, kv, versions.back())?;
-        let replaced = versions.back().cloned();
-        let lease_before = replaced.as_ref().and_then(Version::kv).map_or(0, |kv| kv.lease);
+        let replaced = versions.back().map(|version| (version.revision, version.place));
+        let lease_before = versions.back().and_then(Version::kv).map_or(0, |kv| kv.lease);
         let deleted = event.r#type() == EventType::Delete;
         let lease_now = if deleted { 0 } else { kv.lease };
         versions.push_back(Version { revision, events: events.clone(), place });
