@@ -102,11 +102,14 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The event is over.
+    /// The event is over, if there was one.
     pub fn end(&mut self, now: u64) {
-        if self.buffer.is_empty() {
-            return;
+        if !self.buffer.is_empty() {
+            self.roll_in(now);
         }
+    }
+
+    fn roll_in(&mut self, now: u64) {
         self.digest = Digest::of(&self.buffer);
         self.buffer.clear();
         self.events += 1;
