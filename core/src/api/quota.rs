@@ -14,8 +14,12 @@ pub const DEFAULT_BYTES: i64 = 2 << 30;
 
 /// What a put costs, in bytes.
 pub fn of_put(request: &pb::PutRequest) -> i64 {
-    let contents = i64::try_from(request.key.len() + request.value.len()).expect("a request fits in memory");
-    PUT_BYTES + contents
+    of_put_bytes(request.key.len() + request.value.len())
+}
+
+/// What a put costs whose key and value have so many bytes, in bytes.
+pub fn of_put_bytes(contents: usize) -> i64 {
+    PUT_BYTES + i64::try_from(contents).expect("a request fits in memory")
 }
 
 /// What a transaction may cost, in bytes: its larger branch. 0 if it puts nothing, whichever branch it takes.

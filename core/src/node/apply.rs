@@ -145,15 +145,15 @@ impl Member {
     pub(super) fn apply_some(&mut self, out: &mut Outputs) {
         let mut budget = APPLY_BYTES_PER_STEP;
         let mut last = None;
-        while let Some(entry) = self.unapplied.front() {
+        while let Some(entry) = self.unapplied.pop_front() {
             // An entry that cannot be read is one that nobody here wrote; it changes nothing, on all members alike.
             let command = Command::decode(entry.kind, &entry.data).unwrap_or(Command::Empty);
             let cost = entry.data.len() + ENTRY_OVERHEAD_BYTES + command.swept_records() * SWEPT_RECORD_BYTES;
             if cost > budget && last.is_some() {
+                self.unapplied.push_front(entry);
                 break;
             }
             budget = budget.saturating_sub(cost);
-            let entry = self.unapplied.pop_front().expect("looked at");
             if command.compaction().is_some() {
                 // Watchers see what the compaction makes unreadable first, as far as a slice of their work goes; who
                 // is not served by then is canceled, as one whose client reads too slowly.
@@ -174,7 +174,7 @@ impl Member {
         self.watches.applied(self.state.as_view(), &header, self.now, out);
     }
 
-    fn apply(&mut self, entry: &Entry, command: &Command, out: &mut Outputs) {
+    fn apply(&mut self, entry: &Entry, command: &Command<'_>, out: &mut Outputs) {
         self.begin_lease_clock(entry);
         self.consensus.apply_conf_change(entry);
         let proposal = self.own_proposal(command);

@@ -74,7 +74,7 @@ impl Member {
     pub(super) fn answer_applied(
         &mut self,
         call: CallId,
-        command: &Command,
+        command: &Command<'_>,
         result: Result<Response, Status>,
         out: &mut Outputs,
     ) {

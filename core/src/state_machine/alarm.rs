@@ -2,6 +2,7 @@
 
 use im::OrdSet;
 
+use super::put::Put;
 use crate::api::{Status, quota};
 use crate::digest::Digest;
 use crate::proto::etcdserverpb as pb;
@@ -89,8 +90,11 @@ impl Alarms {
     }
 
     /// The same for a put.
-    pub(crate) fn admit_put(&self, put: &pb::PutRequest) -> Result<(), Status> {
-        if self.on.is_empty() { Ok(()) } else { self.admit_write(true, quota::of_put(put)) }
+    pub(crate) fn admit_put(&self, put: &Put<'_>) -> Result<(), Status> {
+        if self.on.is_empty() {
+            return Ok(());
+        }
+        self.admit_write(true, quota::of_put_bytes(put.key.len() + put.value.len()))
     }
 
     fn admit_write(&self, is_clients: bool, cost_bytes: i64) -> Result<(), Status> {

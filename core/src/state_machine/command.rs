@@ -7,6 +7,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::plain_put;
+use super::put::Put;
 use crate::config::Member;
 use crate::log::{Entry, EntryKind};
 use crate::proto::{etcdserverpb as pb, raftpb};
@@ -14,36 +15,32 @@ use crate::types::{ClusterId, LogIndex, NodeId, Term};
 
 /// What an entry asks for.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Command {
+pub enum Command<'a> {
     /// Nothing: the entry that opens a leader's term, or one that leaves a joint configuration.
     Empty,
-    /// A put and nothing else, of no user: most entries are one.
-    Put(PlainPut),
-    /// Another write of a client's, or a member's own.
+    /// A put and nothing else, of no user, read from the bytes of its entry: most entries are one.
+    Put(PlainPut<'a>),
+    /// Another write of a client's, or a member's own, or one that is not read from an entry.
     Request(Box<pb::InternalRaftRequest>),
     /// A change of the members.
     ConfChange(MemberChange),
 }
 
 /// A put that is all that its entry asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PlainPut {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainPut<'a> {
     /// Who proposed it; 0 if that does not stand there.
     pub proposer: NodeId,
     /// Under which id; 0 for none.
     pub request_id: u64,
     /// The put.
-    pub put: pb::PutRequest,
+    pub put: Put<'a>,
 }
 
-impl From<pb::InternalRaftRequest> for Command {
+impl From<pb::InternalRaftRequest> for Command<'_> {
     /// What the entry of this request asks for.
-    fn from(request: pb::InternalRaftRequest) -> Command {
-        if !plain_put::is_plain(&request) {
-            return Command::Request(Box::new(request));
-        }
-        let request_id = request.header.map_or(0, |header| header.id);
-        Command::Put(PlainPut { proposer: NodeId(request.id), request_id, put: request.put.expect("it is a put") })
+    fn from(request: pb::InternalRaftRequest) -> Self {
+        Command::Request(Box::new(request))
     }
 }
 
@@ -110,9 +107,9 @@ fn unreadable(what: impl fmt::Display) -> CommandError {
     CommandError { what: what.to_string() }
 }
 
-impl Command {
+impl<'a> Command<'a> {
     /// What an entry of this kind with this payload asks for. The same answer on every member.
-    pub fn decode(kind: EntryKind, data: &Bytes) -> Result<Command, CommandError> {
+    pub fn decode(kind: EntryKind, data: &'a Bytes) -> Result<Command<'a>, CommandError> {
         match kind {
             EntryKind::Normal | EntryKind::ConfChangeV2 if data.is_empty() => Ok(Command::Empty),
             EntryKind::Normal => match plain_put::decode(data) {

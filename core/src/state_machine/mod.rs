@@ -13,6 +13,7 @@ pub(crate) mod members;
 pub(crate) mod mvcc;
 mod packed;
 mod plain_put;
+mod put;
 pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod store;
@@ -29,6 +30,7 @@ pub use command::{Command, CommandError, MemberAction, MemberAttributes, MemberC
 pub use key_range::KeyRange;
 pub use lease::{LEASE_TTL_MAX_S, LeaseRecord, LeaseTime};
 pub use mvcc::SWEEP_RECORDS_MAX;
+pub use put::Put;
 pub use record::{Contents, Position, Record};
 pub use view::StoreView;
 
@@ -109,12 +111,12 @@ impl StateMachine {
     }
 
     /// Applies the entry at `index`, which must be the one after the last; panics otherwise, for that is our mistake.
-    pub fn apply(&mut self, index: LogIndex, command: &Command) -> Applied {
+    pub fn apply(&mut self, index: LogIndex, command: &Command<'_>) -> Applied {
         self.apply_for(index, command, Asker::Waits)
     }
 
     /// The same, with an answer that is whole only if somebody waits for it here. The state does not depend on that.
-    pub fn apply_for(&mut self, index: LogIndex, command: &Command, asker: Asker) -> Applied {
+    pub fn apply_for(&mut self, index: LogIndex, command: &Command<'_>, asker: Asker) -> Applied {
         let store = Arc::make_mut(&mut self.view.store);
         let applied = store.apply(index, command, asker);
         self.digest = store.digest();

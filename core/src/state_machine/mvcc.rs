@@ -71,12 +71,11 @@ impl Mvcc {
     /// Writes a version of `key` and returns the version that it supersedes, with the lease of that. Without `value` or
     /// `lease`, the former ones are kept. Whoever proposes makes sure that there are any; should an entry ask for them
     /// where there are none, all members take an empty value and no lease.
-    pub(crate) fn put(&mut self, key: &Bytes, value: Option<&Bytes>, lease: Option<i64>) -> Option<(Record, i64)> {
+    pub(crate) fn put(&mut self, key: &[u8], value: Option<&[u8]>, lease: Option<i64>) -> Option<(Record, i64)> {
         let at = self.next_position();
-        let value = value.map(|value| &value[..]);
         let newest = match IndexKey::short(key) {
             Some(key) => self.live.get_mut(&key),
-            None => self.live.get_mut(&key[..]),
+            None => self.live.get_mut(key),
         };
         let Some(newest) = newest else {
             let (value, lease) = (value.unwrap_or_default(), lease.unwrap_or(0));

@@ -6,6 +6,7 @@ use super::key_range::KeyRange;
 use super::lease::Leases;
 use super::members::Members;
 use super::mvcc::{Mvcc, SWEEP_RECORDS_PER_ENTRY};
+use super::put::Put;
 use super::txn;
 use super::{Applied, Asker, LeaseChange};
 use crate::api::{Response, Status};
@@ -31,7 +32,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// Applies the entry at `index`, which follows the last one.
-    pub(crate) fn apply(&mut self, index: LogIndex, command: &Command, asker: Asker) -> Applied {
+    pub(crate) fn apply(&mut self, index: LogIndex, command: &Command<'_>, asker: Asker) -> Applied {
         assert_eq!(index, self.applied.next(), "entries are applied in order, each once");
         let mut leases = Vec::new();
         let result = match command {
@@ -53,7 +54,7 @@ impl Store {
         changes: &mut Vec<LeaseChange>,
     ) -> Result<Response, Status> {
         if let Some(put) = &request.put {
-            return self.put_alone(put, asker);
+            return self.put_alone(&Put::from(put), asker);
         }
         self.alarms.admit(request)?;
         if let Some(delete) = &request.delete_range {
@@ -93,7 +94,7 @@ impl Store {
     }
 
     /// A put that is no part of a transaction.
-    fn put_alone(&mut self, put: &pb::PutRequest, asker: Asker) -> Result<Response, Status> {
+    fn put_alone(&mut self, put: &Put<'_>, asker: Asker) -> Result<Response, Status> {
         self.alarms.admit_put(put)?;
         txn::check_put(self, put)?;
         let response = self.put(put, asker);
@@ -102,14 +103,14 @@ impl Store {
     }
 
     /// Runs a put that [`txn::check_put`] let pass, in the transaction in progress.
-    pub(crate) fn put(&mut self, request: &pb::PutRequest, asker: Asker) -> pb::PutResponse {
-        let value = (!request.ignore_value).then_some(&request.value);
-        let lease = (!request.ignore_lease).then_some(request.lease);
-        let (previous, former_lease) = self.mvcc.put(&request.key, value, lease).unzip();
+    pub(crate) fn put(&mut self, put: &Put<'_>, asker: Asker) -> pb::PutResponse {
+        let value = (!put.ignore_value).then_some(put.value);
+        let lease = (!put.ignore_lease).then_some(put.lease);
+        let (previous, former_lease) = self.mvcc.put(put.key, value, lease).unzip();
         let former_lease = former_lease.unwrap_or(0);
         let new_lease = lease.unwrap_or(former_lease);
-        self.leases.attach(&request.key, former_lease, new_lease);
-        let tells = request.prev_kv && asker == Asker::Waits;
+        self.leases.attach(put.key, former_lease, new_lease);
+        let tells = put.prev_kv && asker == Asker::Waits;
         let prev_kv = previous.filter(|_| tells).map(|previous| previous.to_key_value());
         pb::PutResponse { header: header(self.mvcc.newest_revision()), prev_kv }
     }

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use super::Asker;
 use super::key_range::KeyRange;
 use super::mvcc::ReadAt;
+use super::put::Put;
 use super::range::range;
 use super::record::Record;
 use super::store::{Store, header};
@@ -110,8 +111,9 @@ fn check(store: &Store, request: &pb::TxnRequest, path: &mut impl Iterator<Item 
         match &operation.request {
             Some(Op::RequestRange(request)) => check_range(store, request)?,
             Some(Op::RequestPut(request)) => {
-                check_kept(store, request)?;
-                check_lease(store, request)?;
+                let put = Put::from(request);
+                check_kept(store, &put)?;
+                check_lease(store, &put)?;
             }
             Some(Op::RequestTxn(nested)) => check(store, nested, path)?,
             Some(Op::RequestDeleteRange(_)) | None => {}
@@ -133,19 +135,19 @@ fn check_range(store: &Store, request: &pb::RangeRequest) -> Result<(), Status> 
 
 /// Whether a put can run on the present state: its lease exists, and its key, if something of it is to be kept. As in
 /// etcd, a put by itself is asked for the lease first, and one of a transaction for the key.
-pub(crate) fn check_put(store: &Store, request: &pb::PutRequest) -> Result<(), Status> {
-    check_lease(store, request)?;
-    check_kept(store, request)
+pub(crate) fn check_put(store: &Store, put: &Put<'_>) -> Result<(), Status> {
+    check_lease(store, put)?;
+    check_kept(store, put)
 }
 
-fn check_lease(store: &Store, request: &pb::PutRequest) -> Result<(), Status> {
-    let exists = request.lease == 0 || store.leases.get(LeaseId(request.lease)).is_some();
+fn check_lease(store: &Store, put: &Put<'_>) -> Result<(), Status> {
+    let exists = put.lease == 0 || store.leases.get(LeaseId(put.lease)).is_some();
     if exists { Ok(()) } else { Err(Status::LeaseNotFound) }
 }
 
-fn check_kept(store: &Store, request: &pb::PutRequest) -> Result<(), Status> {
-    let keeps = request.ignore_value || request.ignore_lease;
-    let exists = !keeps || store.mvcc.get(&request.key, ReadAt::Latest).is_some();
+fn check_kept(store: &Store, put: &Put<'_>) -> Result<(), Status> {
+    let keeps = put.ignore_value || put.ignore_lease;
+    let exists = !keeps || store.mvcc.get(put.key, ReadAt::Latest).is_some();
     if exists { Ok(()) } else { Err(Status::KeyNotFound) }
 }
 
@@ -172,7 +174,7 @@ impl Executor for Writer<'_> {
     }
 
     fn put(&mut self, request: &pb::PutRequest) -> pb::PutResponse {
-        self.store.put(request, self.asker)
+        self.store.put(&Put::from(request), self.asker)
     }
 
     fn delete_range(&mut self, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {

@@ -30,7 +30,7 @@ fn cases(cases: u32) -> ProptestConfig {
 }
 
 /// The entry for a write; None for what only reads, or what a proposer refuses.
-fn entry(machine: &StateMachine, step: &Step) -> Option<Command> {
+fn entry(machine: &StateMachine, step: &Step) -> Option<Command<'static>> {
     let request = match step.clone() {
         Step::Put(put) => Request::Put(put),
         Step::Delete(delete) => Request::DeleteRange(delete),
@@ -50,16 +50,17 @@ fn entry(machine: &StateMachine, step: &Step) -> Option<Command> {
 }
 
 /// What the model answers, if it knows such entries.
-fn run_model(model: &mut Model, command: Command) -> Option<Result<Response, Status>> {
+fn run_model(model: &mut Model, command: Command<'_>) -> Option<Result<Response, Status>> {
     match command {
-        Command::Put(put) => Some(model.put(&put.put).map(Response::Put)),
         Command::Request(request) => Some(run_request(model, *request)),
-        Command::Empty | Command::ConfChange(_) => None,
+        Command::Empty | Command::Put(_) | Command::ConfChange(_) => None,
     }
 }
 
 fn run_request(model: &mut Model, request: pb::InternalRaftRequest) -> Result<Response, Status> {
-    if let Some(delete) = request.delete_range {
+    if let Some(put) = request.put {
+        model.put(&put).map(Response::Put)
+    } else if let Some(delete) = request.delete_range {
         Ok(Response::DeleteRange(model.delete_range(&delete)))
     } else if let Some(txn) = request.txn {
         model.txn(&txn).map(Response::Txn)

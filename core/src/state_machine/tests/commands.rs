@@ -42,6 +42,28 @@ fn an_entry_applied_out_of_order_is_our_mistake() {
 }
 
 #[test]
+fn a_put_read_from_its_entry_is_applied_as_it_is_as_a_request() {
+    let (mut by_entry, mut by_request) = (Machine::new(), Machine::new());
+    by_entry.grant(7, 60).unwrap();
+    by_request.grant(7, 60).unwrap();
+    let first = pb::PutRequest { lease: 7, ..put("k", "1") };
+    let kept_value = pb::PutRequest { ignore_value: true, prev_kv: true, ..put("k", "") };
+    let kept_lease = pb::PutRequest { ignore_lease: true, ..put("k", "2") };
+    let without_key = pb::PutRequest { ignore_value: true, ..put("none", "") };
+    for put in [first, kept_lease, kept_value, without_key] {
+        let header = Some(pb::RequestHeader { id: 5, ..Default::default() });
+        let request = pb::InternalRaftRequest { header, id: 3, put: Some(put), ..Default::default() };
+        let data = Bytes::from(request.encode_to_vec());
+        let entry = Command::decode(EntryKind::Normal, &data).unwrap();
+        assert!(matches!(entry, Command::Put(_)), "{entry:?}");
+        let request = Command::from(request);
+        assert_eq!((entry.origin(), entry.adds_no_data()), (request.origin(), request.adds_no_data()));
+        assert_eq!(by_entry.apply(entry), by_request.apply(request));
+        assert_eq!(by_entry.machine.digest(), by_request.machine.digest());
+    }
+}
+
+#[test]
 fn what_cannot_be_decoded_is_an_error_and_never_a_panic() {
     let nonsense = Bytes::from_static(b"\xff\xff\xff nonsense");
     for kind in [EntryKind::Normal, EntryKind::ConfChange, EntryKind::ConfChangeV2] {
@@ -73,8 +95,8 @@ fn member_changes_are_read_back_as_written() {
         MemberAction::Update { peer_urls: vec!["http://q".into()] },
     ] {
         let change = MemberChange { id: 77, node_id: NodeId(4), action };
-        let decoded = Command::decode(EntryKind::ConfChange, &change.encode());
-        assert_eq!(decoded, Ok(Command::ConfChange(change)));
+        let data = change.encode();
+        assert_eq!(Command::decode(EntryKind::ConfChange, &data), Ok(Command::ConfChange(change)));
     }
 }
 

@@ -150,7 +150,7 @@ fn events_between_two_revisions_include_both() {
 fn an_old_version_is_few_hops_away_however_many_there_are() {
     let mut mvcc = Mvcc::default();
     for _ in 0..5_000 {
-        mvcc.put(&key(0), Some(&Bytes::new()), Some(0));
+        mvcc.put(&key(0), Some(&[]), Some(0));
         mvcc.commit();
     }
     for compacted in [2, 1_700] {
@@ -196,7 +196,7 @@ fn key(number: u8) -> Bytes {
 fn run(mvcc: &mut Mvcc, step: &Step, sweeps: bool) {
     match step {
         Step::Put(number) => {
-            mvcc.put(&key(*number), Some(&Bytes::new()), Some(0));
+            mvcc.put(&key(*number), Some(&[]), Some(0));
             mvcc.commit();
         }
         Step::Delete(number, more) => {

@@ -56,7 +56,7 @@ impl Machine {
         Machine { machine: StateMachine::genesis(ClusterId(7), &[member(2), member(1), member(3)]) }
     }
 
-    fn apply(&mut self, command: Command) -> Applied {
+    fn apply(&mut self, command: Command<'_>) -> Applied {
         let index = self.machine.applied().next();
         let applied = self.machine.apply(index, &command);
         assert_eq!(self.machine.applied(), index);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use detcd_core::log::EntryKind;
 use detcd_core::proto::etcdserverpb as pb;
-use detcd_core::state_machine::{Command, MemberAction, MemberChange};
+use detcd_core::state_machine::{Command, MemberAction, MemberChange, Put};
 
 /// Longer keys and values are cut.
 const SHOWN_BYTES_MAX: usize = 12;
@@ -23,7 +23,7 @@ pub fn short(bytes: &[u8]) -> String {
 pub fn show_entry(index: u64, term: u64, kind: EntryKind, data: &Bytes) -> String {
     let what = match Command::decode(kind, data) {
         Ok(Command::Empty) => "empty".to_owned(),
-        Ok(Command::Put(put)) => show_put(&put.put),
+        Ok(Command::Put(put)) => show_put(put.put),
         Ok(Command::Request(request)) => show_request(&request),
         Ok(Command::ConfChange(change)) => show_change(&change),
         Err(error) => error.to_string(),
@@ -31,15 +31,15 @@ pub fn show_entry(index: u64, term: u64, kind: EntryKind, data: &Bytes) -> Strin
     format!("{index}/{term} {what}")
 }
 
-fn show_put(put: &pb::PutRequest) -> String {
+fn show_put(put: Put<'_>) -> String {
     let lease = if put.lease == 0 { String::new() } else { format!(" lease={:x}", put.lease) };
-    format!("put {}={}{lease}", short(&put.key), short(&put.value))
+    format!("put {}={}{lease}", short(put.key), short(put.value))
 }
 
 /// A write, as it stands in an entry.
 pub fn show_request(request: &pb::InternalRaftRequest) -> String {
     if let Some(put) = &request.put {
-        return show_put(put);
+        return show_put(put.into());
     }
     if let Some(delete) = &request.delete_range {
         return format!("delete {}", short(&delete.key));
