@@ -3,8 +3,8 @@
 use super::record::{Lineage, Position};
 use crate::types::Revision;
 
-/// More than the packed numbers ever take, in bytes.
-const BYTES_MAX: usize = 72;
+/// More than the packed numbers ever take, with a head before them, in bytes.
+const BYTES_MAX: usize = 88;
 
 /// What a record holds beside key, value and revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +16,17 @@ pub(super) struct Numbers {
     pub lineage: Lineage,
 }
 
-/// Numbers on their way into a record.
+/// Numbers on their way into a record, and what stands before them.
 pub(super) struct Packed {
     bytes: [u8; BYTES_MAX],
     len: usize,
 }
 
 impl Packed {
-    /// Packs the numbers of a record at `revision`.
-    pub fn new(numbers: &Numbers, revision: Revision) -> Packed {
+    /// Packs the numbers of a record at `revision`, behind a head of so many bytes, which are still 0.
+    pub fn new(head_bytes: usize, numbers: &Numbers, revision: Revision) -> Packed {
         let Numbers { sub, create_revision, version, lease, lineage } = *numbers;
-        let mut packed = Packed { bytes: [0; BYTES_MAX], len: 0 };
+        let mut packed = Packed { bytes: [0; BYTES_MAX], len: head_bytes };
         packed.varint(sub.into());
         packed.varint(distance(create_revision, revision));
         packed.varint(version as u64);
@@ -43,6 +43,10 @@ impl Packed {
 
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    pub fn as_mut_bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
     }
 
     fn varint(&mut self, mut number: u64) {
@@ -145,7 +149,7 @@ mod tests {
             let lineage = Lineage { depth, previous: before.0, jump: before.1 };
             for lineage in [lineage, Lineage { depth, ..Lineage::default() }] {
                 let numbers = Numbers { sub: at.sub, create_revision, version, lease, lineage };
-                let packed = Packed::new(&numbers, at.revision);
+                let packed = Packed::new(0, &numbers, at.revision);
                 prop_assert_eq!(unpack(packed.as_bytes(), at.revision), numbers);
                 let told = Numbers { lineage: Lineage::default(), ..numbers };
                 prop_assert_eq!(unpack_told(packed.as_bytes(), at.revision).0, told);
@@ -157,6 +161,6 @@ mod tests {
     #[test]
     fn a_key_that_was_just_created_takes_five_bytes_for_its_numbers() {
         let numbers = Numbers { sub: 0, create_revision: 70, version: 1, lease: 0, lineage: Lineage::default() };
-        assert_eq!(Packed::new(&numbers, 70).as_bytes(), [0, 0, 1, 0, 0]);
+        assert_eq!(Packed::new(0, &numbers, 70).as_bytes(), [0, 0, 1, 0, 0]);
     }
 }

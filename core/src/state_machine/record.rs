@@ -114,16 +114,15 @@ impl Record {
     pub fn new(contents: &Contents<'_>, lineage: Lineage) -> Record {
         let Contents { key, value, at, create_revision, version, lease } = *contents;
         let numbers = Numbers { sub: at.sub, create_revision, version, lease, lineage };
-        let packed = Packed::new(&numbers, at.revision);
-        let key_start = HEAD_BYTES + packed.as_bytes().len();
+        let mut packed = Packed::new(HEAD_BYTES, &numbers, at.revision);
+        let head = packed.as_mut_bytes();
+        let key_start = head.len();
         let value_start = key_start + key.len();
-        let mut head = [0; HEAD_BYTES];
         head[..8].copy_from_slice(&at.revision.to_le_bytes());
         head[8..12].copy_from_slice(&u32::try_from(value_start).expect("a key is shorter than 4 GiB").to_le_bytes());
         head[12] = u8::try_from(key_start).expect("the numbers take few bytes");
         let fill = |room: &mut [u8]| {
-            room[..HEAD_BYTES].copy_from_slice(&head);
-            room[HEAD_BYTES..key_start].copy_from_slice(packed.as_bytes());
+            room[..key_start].copy_from_slice(packed.as_bytes());
             room[key_start..value_start].copy_from_slice(key);
             room[value_start..].copy_from_slice(value);
         };
