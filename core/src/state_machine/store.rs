@@ -7,6 +7,7 @@ use super::lease::Leases;
 use super::members::Members;
 use super::mvcc::{Mvcc, SWEEP_RECORDS_PER_ENTRY};
 use super::put::Put;
+use super::record::Record;
 use super::txn;
 use super::{Applied, Asker, LeaseChange};
 use crate::api::{Response, Status};
@@ -97,21 +98,28 @@ impl Store {
     fn put_alone(&mut self, put: &Put<'_>, asker: Asker) -> Result<Response, Status> {
         self.alarms.admit_put(put)?;
         txn::check_put(self, put)?;
-        let response = self.put(put, asker);
+        let previous = self.put(put, asker);
+        let response = self.put_response(previous);
         self.mvcc.commit();
         Ok(Response::Put(response))
     }
 
-    /// Runs a put that [`txn::check_put`] let pass, in the transaction in progress.
-    pub(crate) fn put(&mut self, put: &Put<'_>, asker: Asker) -> pb::PutResponse {
+    /// Runs a put that [`txn::check_put`] let pass, in the transaction in progress; what was there before, if that is to
+    /// be told.
+    pub(crate) fn put(&mut self, put: &Put<'_>, asker: Asker) -> Option<Record> {
         let value = (!put.ignore_value).then_some(put.value);
         let lease = (!put.ignore_lease).then_some(put.lease);
         let (previous, former_lease) = self.mvcc.put(put.key, value, lease).unzip();
         let former_lease = former_lease.unwrap_or(0);
         let new_lease = lease.unwrap_or(former_lease);
         self.leases.attach(put.key, former_lease, new_lease);
-        let tells = put.prev_kv && asker == Asker::Waits;
-        let prev_kv = previous.filter(|_| tells).map(|previous| previous.to_key_value());
+        previous.filter(|_| put.prev_kv && asker == Asker::Waits)
+    }
+
+    /// The answer to a put that has just run. Apart from it: it is put together where it goes.
+    #[inline]
+    pub(crate) fn put_response(&self, previous: Option<Record>) -> pb::PutResponse {
+        let prev_kv = previous.map(|previous| previous.to_key_value());
         pb::PutResponse { header: header(self.mvcc.newest_revision()), prev_kv }
     }
 

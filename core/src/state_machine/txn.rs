@@ -174,7 +174,8 @@ impl Executor for Writer<'_> {
     }
 
     fn put(&mut self, request: &pb::PutRequest) -> pb::PutResponse {
-        self.store.put(&Put::from(request), self.asker)
+        let previous = self.store.put(&Put::from(request), self.asker);
+        self.store.put_response(previous)
     }
 
     fn delete_range(&mut self, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {
