@@ -101,9 +101,16 @@ pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
     Ok(value)
 }
 
-/// Splits a number, of whatever length, off the beginning of `bytes`. Apart, as there are many places that read one.
+/// Splits a number, of more than two bytes, off the beginning of `bytes`. Apart, as there are many places that read one.
 #[inline(never)]
 fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    // Most are indexes, and most of those have three bytes.
+    if let [first, second, third, behind @ ..] = bytes
+        && *third < 0x80
+    {
+        let value = u64::from(first & 0x7f) | u64::from(second & 0x7f) << 7 | u64::from(*third) << 14;
+        return Some((value, behind));
+    }
     let mut value = 0;
     for place in 0..VARINT_BYTES_MAX {
         let byte = *bytes.get(place)?;
