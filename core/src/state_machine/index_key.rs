@@ -72,7 +72,12 @@ impl Ord for IndexKey {
             // Behind a short key there are zeros, so that one that is the beginning of the other comes first by them,
             // or by its length if the other goes on with zeros, too.
             (IndexKey::Short { len: ours, bytes: our }, IndexKey::Short { len: theirs, bytes: their }) => {
-                words(our).cmp(&words(their)).then(ours.cmp(theirs))
+                let (our, their) = (words(our), words(their));
+                // Most keys that meet differ there.
+                if our[0] != their[0] {
+                    return our[0].cmp(&their[0]);
+                }
+                our.cmp(&their).then(ours.cmp(theirs))
             }
             _ => self.bytes().cmp(other.bytes()),
         }
