@@ -80,6 +80,8 @@ pub(crate) struct Batch {
     /// With a snapshot: the last entry of the log that it replaces.
     pub(crate) replaced_last: LogIndex,
     ready: u64,
+    /// The first and the last of the entries to write, and the term of the last.
+    span: Option<(LogIndex, LogIndex, Term)>,
     later: Vec<Outgoing>,
 }
 
@@ -387,6 +389,8 @@ impl Consensus {
         batch.reads = ready.take_read_states().iter().filter_map(|read| self.round_of(read)).collect();
         batch.entries = self.raw.mut_store().complete(ready.take_entries());
         self.raw.mut_store().append(&batch.entries);
+        let ends = batch.entries.first().zip(batch.entries.last());
+        batch.span = ends.map(|(first, last)| (first.index, last.index, last.term));
         let immediate = self.frames(ready.take_messages());
         batch.later = self.frames(ready.take_persisted_messages());
         if ready.snapshot().get_metadata().index > 0 {
@@ -412,12 +416,11 @@ impl Consensus {
             return;
         }
         if let Some(write) = write {
-            let entries = batch.entries.first().zip(batch.entries.last());
             self.outbox.push(InFlight {
                 write,
                 ready: batch.ready,
-                entries: entries.map(|(first, last)| (first.index, last.index)),
-                last_term: batch.entries.last().map(|last| last.term),
+                entries: batch.span.map(|(first, last, _)| (first, last)),
+                last_term: batch.span.map(|(_, _, term)| term),
                 hard_state: batch.hard_state,
                 messages: later,
             });

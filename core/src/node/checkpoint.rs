@@ -181,7 +181,7 @@ impl Member {
     }
 
     fn checkpoint_mark(&mut self, meta: SnapshotMeta) {
-        let write = self.writer.append(&[], None, Some(meta.clone()));
+        let write = self.writer.append([], None, Some(meta.clone()));
         self.writes.begin(write, self.now);
         self.checkpoints.marking = Some((write, meta));
     }

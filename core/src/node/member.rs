@@ -580,7 +580,8 @@ impl Member {
             |entry: &Entry| Note::Appended { index: entry.index, term: entry.term, entry: entry_digest(entry) };
         out.notes.extend(batch.entries.iter().map(appended));
         let empty = batch.entries.is_empty() && batch.hard_state.is_none() && mark.is_none();
-        let write = (!empty).then(|| self.writer.append(&batch.entries, batch.hard_state, mark.cloned()));
+        let entries = std::mem::take(&mut batch.entries);
+        let write = (!empty).then(|| self.writer.append(entries, batch.hard_state, mark.cloned()));
         let waits = write.filter(|write| batch.must_sync && *write > self.writer.durable());
         if let Some(write) = waits {
             self.writes.begin(write, self.now);

@@ -300,7 +300,7 @@ impl Reading {
         let mut writer = Writer::open(WalConfig::of(&self.config), recovered.start, &mut self.disk);
         let wait_for = if founds {
             let founding = bootstrap_entries(self.config.cluster_id, &self.config.members);
-            writer.append(&founding, Some(start.hard_state), None)
+            writer.append(founding, Some(start.hard_state), None)
         } else {
             writer.durable()
         };

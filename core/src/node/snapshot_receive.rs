@@ -412,7 +412,7 @@ impl Member {
         let state = self.state.digest();
         out.notes.push(Note::Installed { index: meta.index, term: meta.term, state });
         let hard_state = batch.hard_state;
-        let write = self.writer.append(&[], hard_state, Some(meta.clone()));
+        let write = self.writer.append([], hard_state, Some(meta.clone()));
         self.writes.begin(write, self.now);
         let (from, place) = (fetch.announced.from, (meta.index, meta.term));
         self.receiving.installing = Some(Installing { write, hard_state, from, place });

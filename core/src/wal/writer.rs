@@ -249,12 +249,18 @@ impl Writer {
     ///
     /// Entries whose index was written before overwrite it and everything after it. A mark whose index lies behind
     /// the last entry, or has another term than the entry there, replaces the whole log before it.
-    pub fn append(&mut self, entries: &[Entry], hard_state: Option<HardState>, mark: Option<SnapshotMeta>) -> WriteId {
+    pub fn append(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry, IntoIter: ExactSizeIterator>,
+        hard_state: Option<HardState>,
+        mark: Option<SnapshotMeta>,
+    ) -> WriteId {
+        let entries = entries.into_iter();
         assert!(!self.stopping, "the log is appended to after it was told to stop");
         let hard_state = hard_state.filter(|state| *state != self.appended_state);
         let is_vote = hard_state
             .is_some_and(|state| (state.term, state.vote) != (self.appended_state.term, self.appended_state.vote));
-        let must_sync = is_vote || !entries.is_empty() || mark.is_some();
+        let must_sync = is_vote || entries.len() > 0 || mark.is_some();
         if must_sync {
             self.last_id.0 += 1;
         }
@@ -262,7 +268,7 @@ impl Writer {
             self.push(Payload::Mark(Box::new(mark)), must_sync);
         }
         for entry in entries {
-            self.push(Payload::Entry(entry.clone()), must_sync);
+            self.push(Payload::Entry(entry), must_sync);
         }
         if let Some(state) = hard_state {
             assert!(state.term >= self.appended_state.term, "a term goes back");

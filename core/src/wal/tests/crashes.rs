@@ -181,7 +181,7 @@ impl World {
 
     fn append(&mut self, entries: Vec<Entry>, mark: Option<SnapshotMeta>) {
         let state = HardState { term: self.term, vote: self.vote, commit: LogIndex(self.commit) };
-        let id = self.life.writer.append(&entries, Some(state), mark.clone());
+        let id = self.life.writer.append(entries.clone(), Some(state), mark.clone());
         let must_sync = !entries.is_empty() || mark.is_some() || self.log.state != (self.term, self.vote);
         let entries = entries.into_iter().map(Record::Entry);
         for record in mark.map(Record::Mark).into_iter().chain(entries).chain([Record::State(state)]) {

@@ -16,7 +16,7 @@ fn stopped(config: &WalConfig, entries: u64) -> (ModelDisk, Vec<String>) {
         let mark = (index % 5 == 0).then(|| mark(1, index - 1));
         // Entries without data are the ones that a changed type could turn into something else.
         let data = if index % 4 == 0 { &[] } else { &data[..] };
-        life.writer.append(&[entry(1, index, data)], Some(state), mark);
+        life.writer.append([entry(1, index, data)], Some(state), mark);
         life.settle();
     }
     let segments = life.segments();
@@ -146,7 +146,7 @@ fn a_log_of_another_member_is_foreign_and_one_of_this_member_knows_its_cluster()
 /// A log of which the last entries are not marked as durable, and the end of what is marked.
 fn with_unmarked_entries(config: &WalConfig, entries: u64) -> (ModelDisk, u64) {
     let mut life = Life::fresh(config);
-    life.writer.append(&[], Some(HardState { term: Term(1), ..HardState::default() }), None);
+    life.writer.append([], Some(HardState { term: Term(1), ..HardState::default() }), None);
     for index in 1..=entries {
         life.append(&[entry(1, index, &[index as u8; 100])]);
     }

@@ -49,7 +49,7 @@ fn records_are_byte_for_byte_those_of_etcd() {
 #[test]
 fn a_segment_of_the_writer_is_byte_for_byte_one_of_etcd() {
     let mut life = Life::fresh(&small_config());
-    life.writer.append(&[conf_change_entry()], Some(FIRST_STATE), None);
+    life.writer.append([conf_change_entry()], Some(FIRST_STATE), None);
     life.settle();
     let content = life.disk.content("member/wal/0000000000000000-0000000000000000.wal");
     assert_eq!(content[..0xe0], written_by_etcd());

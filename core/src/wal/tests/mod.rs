@@ -121,7 +121,7 @@ impl Life {
     }
 
     fn append(&mut self, entries: &[Entry]) {
-        self.writer.append(entries, None, None);
+        self.writer.append(entries.to_vec(), None, None);
         self.settle();
     }
 

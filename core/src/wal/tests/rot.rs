@@ -15,7 +15,7 @@ fn never_marking() -> WalConfig {
 /// A life that never marks by itself, with entries of these lengths in term 1; and where each record ends.
 fn life_with(config: &WalConfig, lengths: &[usize]) -> (Life, Vec<u64>) {
     let mut life = Life::fresh(config);
-    life.writer.append(&[], Some(HardState { term: Term(1), ..HardState::default() }), None);
+    life.writer.append([], Some(HardState { term: Term(1), ..HardState::default() }), None);
     life.settle();
     let mut ends = Vec::new();
     for (index, length) in (1..).zip(lengths) {
@@ -201,7 +201,7 @@ fn a_loss_is_over_with_an_entry_of_a_later_term_and_not_before() {
     life.settle();
     let lost_until = recovered.lost_until.unwrap();
     let state = HardState { term: Term(lost_until.0 + 30), vote: NodeId(0), commit: LogIndex(0) };
-    life.writer.append(&[entry(1, 2, b"again")], Some(state), None);
+    life.writer.append([entry(1, 2, b"again")], Some(state), None);
     life.settle();
     assert_eq!(recover(&config, &mut life.disk).unwrap().lost_until, Some(lost_until));
     life.append(&[entry(lost_until.0 + 30, 3, b"later")]);
@@ -217,14 +217,14 @@ fn nothing_is_done_in_a_term_before_a_synced_mark_allows_it() {
     let (mut life, _) = life_with(&config, &[10]);
     let allowed = recover(&config, &mut life.disk).unwrap().start.mark.term_max;
     let state = |term: Term| HardState { term, ..HardState::default() };
-    let write = life.writer.append(&[], Some(state(allowed)), None);
+    let write = life.writer.append([], Some(state(allowed)), None);
     life.writer.flush(&mut life.queue);
     life.issue();
     assert!(life.outstanding.iter().all(|(.., action)| !action_is_on(action, MARKS)), "that much is allowed already");
     life.settle();
     assert_eq!(life.writer.durable(), write);
 
-    let write = life.writer.append(&[], Some(state(allowed.next())), None);
+    let write = life.writer.append([], Some(state(allowed.next())), None);
     life.writer.flush(&mut life.queue);
     life.issue();
     while life.writer.durable() < write {

@@ -25,8 +25,8 @@ fn log_ops(life: &Life) -> Vec<&DiskAction> {
 #[test]
 fn appends_between_two_flushes_share_one_write_and_one_sync() {
     let mut life = Life::fresh(&small_config());
-    let first = life.writer.append(&[entry(1, 1, b"a")], Some(state(1, 1, 0)), None);
-    let second = life.writer.append(&[entry(1, 2, b"b")], None, None);
+    let first = life.writer.append([entry(1, 1, b"a")], Some(state(1, 1, 0)), None);
+    let second = life.writer.append([entry(1, 2, b"b")], None, None);
     assert!(first < second);
     life.writer.flush(&mut life.queue);
     life.issue();
@@ -42,7 +42,7 @@ fn appends_between_two_flushes_share_one_write_and_one_sync() {
 fn life_with_writes(count: u64) -> Life {
     let mut life = Life::fresh(&small_config());
     for index in 1..=count {
-        life.writer.append(&[entry(1, index, b"x")], None, None);
+        life.writer.append([entry(1, index, b"x")], None, None);
         life.writer.flush(&mut life.queue);
     }
     life.issue();
@@ -76,9 +76,9 @@ fn a_sync_counts_when_no_write_before_it_can_fail_any_more() {
     assert_eq!(life.complete(0).durable, Some(WriteId(2)));
     assert_eq!(life.complete(0).durable, None);
 
-    let third = life.writer.append(&[entry(1, 3, b"x")], None, None);
+    let third = life.writer.append([entry(1, 3, b"x")], None, None);
     life.writer.flush(&mut life.queue);
-    life.writer.append(&[entry(1, 4, b"x")], None, None);
+    life.writer.append([entry(1, 4, b"x")], None, None);
     life.writer.flush(&mut life.queue);
     life.issue();
     assert_eq!(life.complete(3).durable, None);
@@ -88,10 +88,10 @@ fn a_sync_counts_when_no_write_before_it_can_fail_any_more() {
 #[test]
 fn a_commit_index_alone_waits_for_the_next_write_and_nobody_waits_for_it() {
     let mut life = Life::fresh(&small_config());
-    let write = life.writer.append(&[entry(1, 1, b"x")], Some(state(1, 1, 0)), None);
+    let write = life.writer.append([entry(1, 1, b"x")], Some(state(1, 1, 0)), None);
     life.settle();
-    assert_eq!(life.writer.append(&[], Some(state(1, 1, 1)), None), write);
-    assert_eq!(life.writer.append(&[], Some(state(1, 1, 1)), None), write, "the same again is nothing");
+    assert_eq!(life.writer.append([], Some(state(1, 1, 1)), None), write);
+    assert_eq!(life.writer.append([], Some(state(1, 1, 1)), None), write, "the same again is nothing");
     life.settle();
     assert!(life.writer.pending_bytes() > 0);
     life.append(&[entry(1, 2, b"y")]);
@@ -104,7 +104,7 @@ fn a_commit_index_alone_waits_for_the_next_write_and_nobody_waits_for_it() {
 fn a_changed_vote_alone_is_synced() {
     let mut life = Life::fresh(&small_config());
     let before = life.writer.durable();
-    let write = life.writer.append(&[], Some(state(2, 1, 0)), None);
+    let write = life.writer.append([], Some(state(2, 1, 0)), None);
     assert!(write > before);
     life.settle();
     assert_eq!(life.writer.durable(), write);
@@ -117,7 +117,7 @@ fn a_stop_makes_everything_durable_and_marks_it() {
     let config = small_config();
     let mut life = Life::fresh(&config);
     life.append(&[entry(1, 1, b"x")]);
-    life.writer.append(&[], Some(state(1, 1, 1)), None);
+    life.writer.append([], Some(state(1, 1, 1)), None);
     let mut disk = life.stop();
     disk.lose_power(&mut Draw::new(1));
     let recovered = recover(&config, &mut disk).unwrap();
@@ -144,7 +144,7 @@ fn every_life_has_another_boot() {
 fn appends_before_the_log_is_open_are_kept() {
     let config = small_config();
     let (mut life, _) = Life::begin(&config, ModelDisk::default()).unwrap();
-    let write = life.writer.append(&[entry(1, 1, b"early")], None, None);
+    let write = life.writer.append([entry(1, 1, b"early")], None, None);
     life.settle();
     assert_eq!(life.writer.durable(), write);
 }
@@ -183,7 +183,7 @@ fn released_segments_go_oldest_first_and_the_one_with_the_index_stays() {
         life.append(&[entry(1, index, &[7; 200])]);
     }
     let before = life.segments();
-    life.writer.append(&[], Some(state(1, 1, 20)), Some(mark(1, 20)));
+    life.writer.append([], Some(state(1, 1, 20)), Some(mark(1, 20)));
     life.settle();
     life.writer.release_before(LogIndex(20), &mut life.queue);
     life.settle();
@@ -221,14 +221,14 @@ fn a_checkpoint_of_a_leader_replaces_the_log() {
     let config = small_config();
     let mut life = Life::fresh(&config);
     life.append(&[entry(1, 1, b"a"), entry(1, 2, b"b")]);
-    life.writer.append(&[], Some(state(3, 0, 90)), Some(mark(3, 90)));
+    life.writer.append([], Some(state(3, 0, 90)), Some(mark(3, 90)));
     life.append(&[entry(3, 91, b"c")]);
     let recovered = recover(&config, &mut life.disk).unwrap();
     assert_eq!(recovered.first_index, LogIndex(91));
     assert_eq!(recovered.entries, [entry(3, 91, b"c")]);
     assert!(recovered.continues_from(LogIndex(90), Term(3)));
 
-    life.writer.append(&[], None, Some(mark(4, 91)));
+    life.writer.append([], None, Some(mark(4, 91)));
     life.settle();
     let recovered = recover(&config, &mut life.disk).unwrap();
     assert_eq!(recovered.entries, [], "the entry at 91 was another one");
@@ -244,7 +244,7 @@ fn the_entry_that_shows_that_a_checkpoint_replaced_the_log_is_not_released() {
         life.append(&[entry(1, index, &[7; 200])]);
     }
     // Index 8 is the last in the first segment: without it the entries behind it would seem to go on from the mark.
-    life.writer.append(&[], Some(state(2, 0, 8)), Some(mark(2, 8)));
+    life.writer.append([], Some(state(2, 0, 8)), Some(mark(2, 8)));
     life.settle();
     life.writer.release_before(LogIndex(9), &mut life.queue);
     life.settle();
@@ -343,7 +343,7 @@ fn room_is_regained_when_the_disk_gives_what_it_had_refused() {
         let before = life.segments().len();
         while life.segments().len() == before {
             index += 1;
-            life.writer.append(&[entry(1, index, &[7; 150])], None, None);
+            life.writer.append([entry(1, index, &[7; 150])], None, None);
             assert_eq!(regained(&mut life), 0, "what was never refused is not regained");
         }
     }
@@ -358,7 +358,7 @@ fn a_rotation_is_told_once_the_new_segment_is_the_one_that_is_written() {
     let mut life = Life::fresh(&small_config());
     let mut rotations = 0;
     for index in 1..=60 {
-        life.writer.append(&[entry(1, index, &[7; 150])], None, None);
+        life.writer.append([entry(1, index, &[7; 150])], None, None);
         life.writer.flush(&mut life.queue);
         life.issue();
         while !life.outstanding.is_empty() {
@@ -386,7 +386,7 @@ fn on_a_full_disk_room_is_kept_for_what_matters_most() {
         refused_at.push(index);
     }
     assert!(refused_at.is_sorted_by(|earlier, later| earlier < later), "{refused_at:?}");
-    let vote = life.writer.append(&[], Some(state(9, 1, 0)), None);
+    let vote = life.writer.append([], Some(state(9, 1, 0)), None);
     life.settle();
     assert_eq!(life.writer.durable(), vote, "a vote finds room even then");
 }
@@ -428,7 +428,7 @@ fn a_stop_on_a_full_disk_ends() {
 fn a_failed_write_or_sync_is_a_reason_to_halt_that_names_file_and_operation() {
     for (at, what) in [(0, "write"), (1, "sync")] {
         let mut life = Life::fresh(&small_config());
-        life.writer.append(&[entry(1, 1, b"x")], None, None);
+        life.writer.append([entry(1, 1, b"x")], None, None);
         life.writer.flush(&mut life.queue);
         life.issue();
         let (_, op, _) = life.outstanding[at];
@@ -469,7 +469,7 @@ fn a_segment_gets_its_name_when_the_write_of_its_header_can_fail_no_more() {
             life.settle();
             life.disk.fails_next_write = fails && index == 8;
             index += 1;
-            life.writer.append(&[entry(1, index, &[7; 200])], None, None);
+            life.writer.append([entry(1, index, &[7; 200])], None, None);
             life.writer.flush(&mut life.queue);
             life.issue();
         }
@@ -501,7 +501,7 @@ fn a_mark_counts_when_its_write_can_fail_no_more() {
         for index in 1..20 {
             life.append(&[entry(1, index, &[index as u8; 150])]);
         }
-        life.writer.append(&[], None, Some(mark(1, 15)));
+        life.writer.append([], None, Some(mark(1, 15)));
         life.settle();
         let released = life.segments()[0].clone();
         life.disk.fails_next_write = fails;
@@ -552,7 +552,7 @@ fn a_released_segment_is_removed_only_when_the_mark_that_releases_it_is_durable(
     for index in 1..20 {
         life.append(&[entry(1, index, &[index as u8; 150])]);
     }
-    life.writer.append(&[], None, Some(mark(1, 15)));
+    life.writer.append([], None, Some(mark(1, 15)));
     life.settle();
     let released = life.segments()[0].clone();
     let removes = |life: &Life| life.outstanding.iter().any(|(.., action)| matches!(action, DiskAction::Remove { .. }));
