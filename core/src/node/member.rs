@@ -555,12 +555,22 @@ impl Member {
 
     fn drain_consensus(&mut self, out: &mut Outputs) {
         let offered = self.install_when_quiet();
+        // Asked before the way through all that a batch may need: at most steps there is none.
+        let installs = self.consensus.has_work() && self.take_batches(out);
+        if offered && !installs {
+            self.install_refused(out);
+        }
+    }
+
+    /// Takes the batches that there are. Whether the last one has a snapshot, that is installed before anything else.
+    #[inline(never)]
+    fn take_batches(&mut self, out: &mut Outputs) -> bool {
         while let Some(mut batch) = self.consensus.next_batch() {
             // What stands in the batch was done in the role that the member has now.
             self.note_standing(out);
             if let Some(meta) = batch.snapshot.clone() {
                 self.install_begin(&mut batch, meta, out);
-                return;
+                return true;
             }
             // Observers hear of a new role before they hear what is appended in it.
             self.note_standing(out);
@@ -571,9 +581,7 @@ impl Member {
             }
             self.unapplied.extend(std::mem::take(&mut batch.committed));
         }
-        if offered {
-            self.install_refused(out);
-        }
+        false
     }
 
     /// Hands a batch to the log; the write that carries it, if it has to be durable.
