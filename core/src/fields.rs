@@ -101,7 +101,8 @@ pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
     Ok(value)
 }
 
-/// Splits a number, of more than two bytes, off the beginning of `bytes`. Apart, as there are many places that read one.
+/// Splits a number, of more than two bytes, off the beginning of `bytes`. Apart, as there are many places that read
+/// one.
 #[inline(never)]
 fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     // Most are indexes, and most of those have three bytes.

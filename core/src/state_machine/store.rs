@@ -104,8 +104,8 @@ impl Store {
         Ok(Response::Put(response))
     }
 
-    /// Runs a put that [`txn::check_put`] let pass, in the transaction in progress; what was there before, if that is to
-    /// be told.
+    /// Runs a put that [`txn::check_put`] let pass, in the transaction in progress; what was there before, if that is
+    /// to be told.
     pub(crate) fn put(&mut self, put: &Put<'_>, asker: Asker) -> Option<Record> {
         let value = (!put.ignore_value).then_some(put.value);
         let lease = (!put.ignore_lease).then_some(put.lease);
