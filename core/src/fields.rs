@@ -157,6 +157,7 @@ pub(crate) fn bytes_if_next<'a>(tag: Tag, rest: &mut &'a [u8]) -> Result<Option<
 /// Cuts a key of one byte off `rest`, if it is this one.
 #[inline(always)]
 fn cut_key(key: u64, rest: &mut &[u8]) -> bool {
+    debug_assert!(key < 0x80, "a longer key begins with another byte");
     match *rest {
         [first, behind @ ..] if u64::from(*first) == key => {
             *rest = behind;

@@ -82,8 +82,8 @@ impl<E> Queue<E> {
     fn put(&mut self, planned: Planned) {
         let stretch = time(planned) >> STRETCH_BITS;
         if stretch <= self.stretch {
-            // There are few of them, and most of what is planned now comes soon, which is at the end.
-            let place = self.now.iter().rposition(|other| *other > planned).map_or(0, |later| later + 1);
+            // There are few of them, but for what a member that was paused takes up all at once.
+            let place = self.now.partition_point(|other| *other > planned);
             self.now.insert(place, planned);
         } else if stretch < self.stretch + STRETCHES {
             self.soon[place_of(stretch)].push(planned);

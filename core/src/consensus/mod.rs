@@ -80,7 +80,8 @@ pub(crate) struct Batch {
     /// With a snapshot: the last entry of the log that it replaces.
     pub(crate) replaced_last: LogIndex,
     ready: u64,
-    /// The first and the last of the entries to write, and the term of the last.
+    /// The first and the last of the entries to write, and the term of the last: the entries themselves are handed to
+    /// the log before consensus hears that they were.
     span: Option<(LogIndex, LogIndex, Term)>,
     later: Vec<Outgoing>,
 }

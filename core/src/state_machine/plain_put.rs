@@ -69,8 +69,9 @@ fn field_bytes(bytes: &Bytes) -> usize {
     if bytes.is_empty() { 0 } else { 1 + encoded_len_varint(bytes.len() as u64) + bytes.len() }
 }
 
-/// The put of an entry that is one and nothing else, as the generated code would read it. `None` for whatever is not
-/// written as [`encode`] does it, also what is malformed: that is for the generated code.
+/// The put of an entry that is one and nothing else, as the generated code would read it. `None` for one whose fields
+/// come in another order than [`encode`] has, or that has others, and for what is malformed: that is for the generated
+/// code.
 #[inline]
 pub(super) fn decode(mut rest: &[u8]) -> Option<PlainPut<'_>> {
     let proposer = NodeId(number_if_next(PROPOSER_TAG, &mut rest).ok()?.unwrap_or(0));

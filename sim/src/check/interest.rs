@@ -102,10 +102,10 @@ impl Interest {
     pub const RETURNS_BUT_KV: Interest = Interest::in_kinds(&[Kind::Return]);
     /// What clients did and saw, and the revisions of the store, but neither how operations began that are no
     /// compactions, nor the answers to reads and writes of keys.
-    pub const STORE: Interest =
+    pub const CLIENTS_BUT_KV: Interest =
         Interest::in_kinds(&[Kind::InvokeCompaction, Kind::Revision, Kind::OtherHistory]).and(Interest::RETURNS_BUT_KV);
     /// What clients did and saw, and the revisions of the store.
-    pub const HISTORY: Interest = Interest::STORE.and(Interest::OPERATIONS);
+    pub const HISTORY: Interest = Interest::CLIENTS_BUT_KV.and(Interest::OPERATIONS);
     /// What clients did and saw, and what becomes of members.
     pub const CLIENTS: Interest = Interest::in_kinds(&[Kind::Lock]).and(Interest::HISTORY).and(Interest::FATES);
     /// Everything.
@@ -179,7 +179,7 @@ mod tests {
         {
             let what = Observation::History(&event);
             assert!(Interest::RETURNS.covers(&what) && Interest::OPERATIONS.covers(&what), "{event:?}");
-            assert_eq!(Interest::STORE.covers(&what), !is_of_kv, "{event:?}");
+            assert_eq!(Interest::CLIENTS_BUT_KV.covers(&what), !is_of_kv, "{event:?}");
         }
     }
 

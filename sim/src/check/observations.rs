@@ -36,7 +36,8 @@ impl Script {
     }
 
     pub(crate) fn tell(&mut self, what: Observation<'_>) -> &mut Script {
-        if self.verdict.is_ok() {
+        // As a run tells it.
+        if self.verdict.is_ok() && self.checker.interest().covers(&what) {
             self.verdict = self.checker.observe(&Observed { at: self.at, what });
         }
         self

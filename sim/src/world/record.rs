@@ -68,7 +68,8 @@ impl<'a> Record<'a> {
     pub fn status(&mut self, status: &NodeStatus) {
         let leads = u64::from(status.role == Role::Leader);
         let (state_low, state_high) = (status.state.0 as u64, (status.state.0 >> 64) as u64);
-        self.numbers([leads, status.term.0, status.commit.0, status.applied.0, 16, state_low, state_high]);
+        let state_bytes = size_of_val(&status.state.0) as u64;
+        self.numbers([leads, status.term.0, status.commit.0, status.applied.0, state_bytes, state_low, state_high]);
     }
 
     /// Something about the event.

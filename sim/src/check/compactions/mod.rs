@@ -244,7 +244,7 @@ impl Checker for Compactions {
     }
 
     fn interest(&self) -> Interest {
-        Interest::CHANGES.and(Interest::STORE)
+        Interest::CHANGES.and(Interest::CLIENTS_BUT_KV)
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {

@@ -315,7 +315,7 @@ impl Checker for Watches {
     }
 
     fn interest(&self) -> Interest {
-        Interest::STORE.and(Interest::FATES)
+        Interest::CLIENTS_BUT_KV.and(Interest::FATES)
     }
 
     fn observe(&mut self, seen: &Observed<'_>) -> Result<(), Violation> {
