@@ -72,7 +72,30 @@ fn unmarked(mut message: eraftpb::Message) -> eraftpb::Message {
     message
 }
 
+/// A field of an entry as it may stand on the wire: any of those that are known, or one that is not.
+fn entry_field() -> impl Strategy<Value = Vec<u8>> {
+    let number = (prop::sample::select(vec![1u8, 2, 3, 5, 9]), number()).prop_map(|(tag, value)| {
+        let mut field = vec![tag << 3];
+        prost::encoding::encode_varint(value, &mut field);
+        field
+    });
+    let bytes = (prop::sample::select(vec![4u8, 6, 9]), prop::collection::vec(any::<u8>(), 0..9));
+    let bytes = bytes.prop_map(|(tag, value)| [&[tag << 3 | 2, value.len() as u8], &value[..]].concat());
+    prop_oneof![number, bytes]
+}
+
 proptest! {
+    #[test]
+    fn fields_of_an_entry_in_any_order_and_number_read_as_others_read_them(
+        fields in prop::collection::vec(entry_field(), 0..9),
+    ) {
+        let entry = fields.concat();
+        let bytes = [&[7 << 3 | 2, entry.len() as u8], &entry[..]].concat();
+        let theirs = eraftpb::Message::decode(&bytes[..]).ok().map(unmarked);
+        prop_assert!(theirs.is_some());
+        prop_assert_eq!(decode(&bytes).ok().map(whole), theirs);
+    }
+
     #[test]
     fn what_is_written_reads_as_any_other_implementation_reads_it(message in message()) {
         let mut bytes = Vec::new();
