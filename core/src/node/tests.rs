@@ -121,15 +121,21 @@ fn a_lease_that_is_unknown_is_told_apart_from_a_clock_that_stands() {
     assert_eq!((answer.id, answer.ttl), (12345, -1));
 }
 
-#[test]
-fn a_snapshot_that_is_given_up_is_dropped_elsewhere() {
-    let mut cluster = Cluster::new(3, snapshots_soon);
-    let leader = cluster.leader();
+/// Kills a follower of a cluster that has [`snapshots_soon`], and writes until the log does not reach back to it.
+fn kill_one_that_will_need_a_snapshot(cluster: &mut Cluster, leader: usize) -> usize {
     let behind = (leader + 1) % 3;
     cluster.kill(behind);
     for n in 0..60 {
         cluster.ask(leader, put(&format!("k{n}"))).unwrap();
     }
+    behind
+}
+
+#[test]
+fn a_snapshot_that_is_given_up_is_dropped_elsewhere() {
+    let mut cluster = Cluster::new(3, snapshots_soon);
+    let leader = cluster.leader();
+    let behind = kill_one_that_will_need_a_snapshot(&mut cluster, leader);
     // A few chunks come, and then no more.
     let mut chunks = 0;
     cluster.filter(move |kind| {
@@ -168,11 +174,7 @@ impl SlowTransfer {
         };
         let mut cluster = Cluster::new(3, adjust);
         let leader = cluster.leader();
-        let behind = (leader + 1) % 3;
-        cluster.kill(behind);
-        for n in 0..60 {
-            cluster.ask(leader, put(&format!("k{n}"))).unwrap();
-        }
+        let behind = kill_one_that_will_need_a_snapshot(&mut cluster, leader);
         let announced = Rc::new(Cell::new(0));
         let (counted, mut chunks) = (announced.clone(), 0);
         // Nothing takes time here but what is lost: the fifth chunk comes only when it is asked for again.
